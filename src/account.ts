@@ -1,0 +1,319 @@
+import {
+  AsyncFreeError,
+  type ErrorFacts,
+  type LastrefError,
+  RefCountError,
+  RevokedError,
+  UseAfterFreeError,
+} from "./errors";
+import { type AccountRecord, type Panic, type ResourceRecord, realm, type Sites } from "./tracker";
+
+// The same declarations as `lib: ["esnext.disposable"]` and @types/node: users who have neither still compile.
+declare global {
+  interface SymbolConstructor {
+    readonly dispose: unique symbol;
+    readonly asyncDispose: unique symbol;
+  }
+  interface Disposable {
+    [Symbol.dispose](): void;
+  }
+  interface AsyncDisposable {
+    [Symbol.asyncDispose](): PromiseLike<void>;
+  }
+}
+
+/** The most references one resource can have. One more is refused, so a count never wraps into a special value. */
+export const MAX_REFS = 2 ** 31 - 1;
+
+/** `Symbol.dispose`, or what esbuild uses where the realm has none. Read once, never written. */
+export const DISPOSE: typeof Symbol.dispose = Symbol.dispose ?? Symbol.for("Symbol.dispose");
+export const ASYNC_DISPOSE: typeof Symbol.asyncDispose = Symbol.asyncDispose ?? Symbol.for("Symbol.asyncDispose");
+
+/** How `console.log` and `util.inspect` are told what to print (Node, Deno and Bun read it). */
+export const INSPECT = Symbol.for("nodejs.util.inspect.custom");
+
+export function isThenable(value: unknown): value is PromiseLike<unknown> {
+  return (
+    ((typeof value === "object" && value !== null) || typeof value === "function") &&
+    typeof (value as { then?: unknown }).then === "function"
+  );
+}
+
+export const ignore = (): void => {};
+
+/** Says something that no caller is left to hear. */
+export function warn(error: unknown): void {
+  const { process, console } = globalThis as {
+    process?: { emitWarning?(warning: unknown): void };
+    console?: { warn(warning: unknown): void };
+  };
+  if (process?.emitWarning) process.emitWarning(error instanceof Error ? error : new Error(String(error)));
+  else console?.warn(error);
+}
+
+/** How a kind was defined, and the counts of its resources. `flat` tells it from a {@link Counted}. */
+export class Kind<T> {
+  readonly name: string;
+  readonly release: (value: T) => unknown;
+  readonly async: boolean;
+  readonly exclusive: boolean;
+  readonly watch: boolean;
+  opened = 0;
+  freed = 0;
+  peak = 0;
+  bytes = 0;
+
+  constructor(name: string, release: (value: T) => unknown, async = false, exclusive = false, watch = false) {
+    this.name = name;
+    this.release = release;
+    this.async = async;
+    this.exclusive = exclusive;
+    this.watch = watch;
+  }
+
+  get flat(): true {
+    return true;
+  }
+
+  countOpened(bytes: number): void {
+    const live = ++this.opened - this.freed;
+    if (live > this.peak) this.peak = live;
+    this.bytes += bytes;
+  }
+
+  /** Runs the free function of a synchronous kind. The state says "freed" before this is called. */
+  free(value: T): void {
+    this.freed++;
+    // Called unbound: the free function is the user's, and this object is not.
+    const { release } = this;
+    const returned = release(value);
+    if (returned !== undefined && isThenable(returned)) throw refuseAsync(this.name, "", "free", returned);
+  }
+}
+
+/** A synchronous function returned a promise: its rejection is heard, and the error says so. */
+export function refuseAsync(kind: string, label: string, verb: string, returned: PromiseLike<unknown>): AsyncFreeError {
+  const error = new AsyncFreeError(
+    `Cannot ${verb} ${named(kind, label)} synchronously: its ${verb} function returned a promise. Define the kind with defineAsyncResource, or return nothing`,
+    { kind, label, refCount: 0, owed: 0 },
+  );
+  returned.then(ignore, (reason: unknown) => {
+    error.cause = reason;
+    warn(reason);
+  });
+  return error;
+}
+
+/** How errors and reports print a resource: `key "user:1"`. */
+export function named(kind: string, label: string): string {
+  return label === "" ? kind : `${kind} "${label}"`;
+}
+
+export function count(n: number, noun: string): string {
+  return `${n} ${noun}${n === 1 ? "" : "s"}`;
+}
+
+/** The states of a resource. Open and immortal can be used; the two bits above make up the others. */
+export const OPEN = 0;
+export const IMMORTAL = 1;
+export const DRAINING = 2;
+export const FREED = 4;
+export const REVOKED = 8;
+
+/**
+ * A resource that more than one account, a borrow, a label or a tracker needs to know of.
+ *
+ * A handle that is alone on a plain resource keeps the value itself (see `HandleImpl`), and makes one of these when
+ * that stops being enough.
+ */
+export class Counted<T> {
+  readonly kind: Kind<T>;
+  value: T | undefined;
+  readonly label: string;
+  readonly bytes: number;
+  /** What all accounts owe together. */
+  count: number;
+  borrows = 0;
+  state: number;
+  /** An asynchronous free under way. */
+  freeing: Promise<void> | undefined = undefined;
+  record: ResourceRecord | undefined = undefined;
+
+  constructor(kind: Kind<T>, value: T, label: string, bytes: number, owed: number, state: number) {
+    this.kind = kind;
+    this.value = value;
+    this.label = label;
+    this.bytes = bytes;
+    this.count = owed;
+    this.state = state;
+  }
+
+  get flat(): false {
+    return false;
+  }
+
+  get usable(): boolean {
+    return this.state <= IMMORTAL;
+  }
+
+  /** One reference less. The last one frees, or leaves it to the last borrow. */
+  decrement(): boolean {
+    if (--this.count > 0 || this.state !== OPEN) return false;
+    this.#end(0);
+    return true;
+  }
+
+  /** The door closes for all accounts. */
+  revoke(): void {
+    if (this.state & (REVOKED | FREED)) return;
+    this.#end(REVOKED);
+  }
+
+  endBorrow(): void {
+    if (--this.borrows === 0 && this.state & DRAINING) this.#free();
+  }
+
+  #end(revoked: number): void {
+    this.state = DRAINING | revoked;
+    if (this.borrows === 0) this.#free();
+  }
+
+  #free(): void {
+    const { kind } = this;
+    const value = this.value as T;
+    this.state = FREED | (this.state & REVOKED);
+    this.value = undefined;
+    kind.bytes -= this.bytes;
+    this.record?.freed();
+    if (kind.async) this.#freeAsync(kind, value);
+    else kind.free(value);
+  }
+
+  /** A free of an asynchronous kind never throws from here: who waits for `freeing` hears of it. */
+  #freeAsync(kind: Kind<T>, value: T): void {
+    kind.freed++;
+    const { release } = kind;
+    let returned: unknown;
+    try {
+      returned = release(value);
+      if (!isThenable(returned)) return;
+    } catch (error) {
+      returned = Promise.reject(error);
+    }
+    const settled = (): void => {
+      this.freeing = undefined;
+    };
+    this.freeing = Promise.resolve(returned as PromiseLike<void>).finally(settled);
+    this.freeing.catch(ignore);
+  }
+
+  /** The record of a new account, when anybody keeps one. */
+  track(handle: object, holder?: string): AccountRecord | undefined {
+    this.record ??= (realm.tracker ?? (this.kind.watch ? realm.watcher : undefined))?.opened({
+      kind: this.kind.name,
+      label: this.label,
+      bytes: this.bytes,
+      count: this.count,
+      value: this.value,
+      exclusive: this.kind.exclusive,
+      watch: this.kind.watch,
+      settle: (owed) => {
+        this.count -= owed - 1;
+        this.decrement();
+      },
+    });
+    return this.record?.account(handle, holder);
+  }
+}
+
+/** What a refused call says of the account it was made on. */
+export interface Standing {
+  readonly kind: string;
+  readonly label: string;
+  readonly refCount: number;
+  readonly owed: number;
+  readonly state: number;
+  readonly borrows: number;
+  readonly record: AccountRecord | undefined;
+}
+
+/** The state in words, for the end of a message. */
+export function standing(of: Standing): string {
+  if (of.state & REVOKED) return "it was revoked by its opener";
+  if (of.state & DRAINING)
+    return `its last reference was given back and ${count(of.borrows, "borrow")} must end before it is freed`;
+  if (of.state & FREED) return "it was freed";
+  if (of.owed > 0) return `${count(of.refCount, "reference")} are held, ${of.owed} of them by this handle`;
+  const others = of.refCount === 1 ? "1 reference is held by another" : `${of.refCount} references are held by others`;
+  return `this handle owes nothing, ${others}`;
+}
+
+/** Makes the error of a refused call, with where the account was opened and closed if anybody wrote that down. */
+export function refuse(
+  Refusal: new (message: string, facts: ErrorFacts) => LastrefError,
+  of: Standing,
+  message: string,
+): LastrefError {
+  const sites: Sites = of.record?.sites() ?? {};
+  const lines = [message];
+  if (sites.opened) lines.push(`  opened: ${sites.opened}`);
+  if (sites.closed) lines.push(`  given back first: ${sites.closed}`);
+  if (sites.by) lines.push(`  by: ${sites.by}`);
+  const { kind, label, refCount, owed } = of;
+  const error = new Refusal(lines.join("\n"), { kind, label, refCount, owed, ...sites });
+  of.record?.misused(error);
+  return error;
+}
+
+/** The refusal of a use: revoked comes before freed (the order of the error table). */
+export function refuseUse(of: Standing, verb: string): LastrefError {
+  const Refusal = of.state & REVOKED ? RevokedError : UseAfterFreeError;
+  return refuse(Refusal, of, `Cannot ${verb} ${named(of.kind, of.label)}: ${standing(of)}`);
+}
+
+const reportedSites = new Set<string>();
+
+/**
+ * The assertion of Valkey's `decrRefCount`: the count stays where it is, and {@link setPanic} says what else happens.
+ *
+ * @returns `false`, when the panic setting lets the caller go on.
+ */
+export function overdrawn(of: Standing): false {
+  const why = of.state === OPEN ? standing(of) : `this handle owes nothing, ${standing(of)}`;
+  const error = refuse(
+    RefCountError,
+    of,
+    `decrRefCount against refcount <= 0: cannot give back ${named(of.kind, of.label)}: ${why}`,
+  );
+  const { panic } = realm;
+  if (panic === "throw") throw error;
+  if (panic !== "report") panic(error);
+  else {
+    const site = error.stack?.slice(`${error.name}: ${error.message}`.length) ?? "";
+    if (!reportedSites.has(site)) {
+      // Bounded: a program that makes up call sites hears of some twice rather than growing for ever.
+      if (reportedSites.size >= 1000) reportedSites.clear();
+      reportedSites.add(site);
+      warn(error);
+    }
+  }
+  return false;
+}
+
+/**
+ * Says what becomes of a `decrRef` on an account that owes nothing.
+ *
+ * `"throw"` (the default) throws the {@link RefCountError}; `"report"` emits it as a warning once per call site, and
+ * `decrRef` returns `false`; a function is called with the error and may abort the process, as Valkey does (when it
+ * returns, so does `decrRef`, with `false`). In every case the counts stay as they were.
+ *
+ * @throws {TypeError} If `mode` is none of the three.
+ */
+export function setPanic(mode: Panic<RefCountError>): void {
+  if (mode !== "throw" && mode !== "report" && typeof mode !== "function") {
+    throw new TypeError(
+      `Cannot set the panic mode: expected "throw", "report" or a function, received ${String(mode)}`,
+    );
+  }
+  realm.panic = mode as Panic;
+}

@@ -1,0 +1,313 @@
+import { DISPOSE, INSPECT, isThenable } from "./account";
+import { received, suppress } from "./errors";
+import { type Handle, HandleImpl, type Loan, OWN_DISPOSE } from "./handle";
+import { type Entry, OWNED, OwnedList, PAY, THING } from "./owned-list";
+import type { Resource } from "./resource";
+import { type ContextRecord, realm } from "./tracker";
+
+/**
+ * A context that owns accounts and pays one reference for each on exit, last in first out (Valkey's AutoMemory frees in
+ * the order of creation). Everything a `DisposableStack` is, with the same meanings, and more.
+ *
+ * A handle that is closed by hand leaves its context at once, in O(1) and in any order. One handle belongs in one
+ * context: in two, each pays a reference as long as one is owed; whoever shares, shares by `dup`.
+ *
+ * @example Whatever was opened is freed, also when the body throws
+ * ```ts
+ * const log: string[] = [];
+ * const Key = defineResource({ kind: "key", open: (name: string) => name, free: (name) => log.push(name) && undefined });
+ * AutoMemory.run((memory) => {
+ *   memory.open(Key, "a");
+ *   memory.open(Key, "b");
+ * });
+ * console.log(log.join()); // b,a
+ * ```
+ */
+export interface AutoMemory extends Disposable {
+  /** Whether the context has ended: disposed, or moved. */
+  readonly disposed: boolean;
+  /** Things owned now. */
+  readonly size: number;
+  /**
+   * Owns a handle, or anything else that can be disposed of (ECMA-262 `DisposableStack.prototype.use`).
+   *
+   * @returns `value`; `null` and `undefined` are given back and not owned.
+   * @throws {ReferenceError} If the context has ended.
+   * @throws {TypeError} If `value` has no `[Symbol.dispose]` method.
+   */
+  use<T extends Disposable | null | undefined>(value: T): T;
+  /**
+   * Owns a value together with the function that disposes of it (`DisposableStack.prototype.adopt`).
+   *
+   * @throws {ReferenceError} If the context has ended.
+   * @throws {TypeError} If `onDispose` is no function.
+   */
+  adopt<T>(value: T, onDispose: (value: T) => void): T;
+  /**
+   * Owes a call (`DisposableStack.prototype.defer`).
+   *
+   * @throws {ReferenceError} If the context has ended.
+   * @throws {TypeError} If `onDispose` is no function.
+   */
+  defer(onDispose: () => void): void;
+  /**
+   * Opens a resource straight into the context (Valkey's `OpenKey(ctx, ...)`), which owes its reference.
+   *
+   * @throws {ReferenceError} If the context has ended; nothing is opened, or what was opened is freed.
+   * @throws Whatever the resource's `open` throws.
+   */
+  open<T, A extends readonly unknown[]>(resource: Resource<T, A>, ...args: A): Handle<T>;
+  /**
+   * Takes a handle out of the context with its count unchanged; the caller owes it from now on. Of a handle that is
+   * owned twice it takes out the newest ownership.
+   *
+   * @returns `owned`.
+   * @throws {TypeError} If the context does not own it.
+   * @throws {ReferenceError} If the context has ended.
+   */
+  keep<T extends Disposable>(owned: T): T;
+  /**
+   * Opens a new account on the resource of a handle or a loan, owned by the context (Valkey's `HoldString`).
+   *
+   * @param holder The name that reports give the new account.
+   * @throws {ReferenceError} If the context has ended.
+   * @throws As {@link Handle.dup}.
+   */
+  hold<T>(handle: Handle<T> | Loan<T>, holder?: string): Handle<T>;
+  /**
+   * Pays for everything owned now, and stays usable (Valkey's `autoMemoryCollect`). What is added meanwhile stays.
+   *
+   * @throws {ReferenceError} If the context has ended.
+   * @throws What the frees throw: one error as it is, several nested as `SuppressedError`.
+   */
+  freeAll(): void;
+  /** Hands everything owned over to a new context, and ends this one (`DisposableStack.prototype.move`). */
+  move(): AutoMemory;
+  /**
+   * Ends the context and pays for everything owned, last in first out, past whatever throws. Further calls do nothing.
+   *
+   * @throws What the frees throw: one error as it is, several nested as `SuppressedError`.
+   */
+  dispose(): void;
+  /** The same as {@link dispose}. */
+  [Symbol.dispose](): void;
+}
+
+/** The class of {@link AutoMemory}. */
+export interface AutoMemoryConstructor {
+  new (): AutoMemory;
+  readonly prototype: AutoMemory;
+  /**
+   * Runs `body` with a new context and pays for what it owns when the body ends: at once, or when the promise that it
+   * returned settles. The body's own error is never lost (`SuppressedError` if a free fails too).
+   */
+  run<R>(body: (memory: AutoMemory) => R): R;
+}
+
+/** Anything a context owns that is not a handle of this library, and the call that pays for it. */
+export class Deferred implements Entry {
+  readonly [THING]: unknown;
+  #pay: (() => unknown) | undefined;
+
+  constructor(thing: unknown, pay: () => unknown) {
+    this[THING] = thing;
+    this.#pay = pay;
+  }
+
+  [OWNED](): boolean {
+    return this.#pay !== undefined;
+  }
+
+  [PAY](): unknown {
+    const pay = this.#pay;
+    this.#pay = undefined;
+    return pay?.();
+  }
+}
+
+export function checkCallable(verb: string, value: unknown): void {
+  if (typeof value !== "function")
+    throw new TypeError(`Cannot ${verb}: expected a function, received ${received(value)}`);
+}
+
+/** Takes the newest {@link Deferred} of `thing` out of a list. */
+export function takeDeferred(list: OwnedList, thing: unknown): boolean {
+  const entry = list.items.findLast((item) => item instanceof Deferred && item[THING] === thing);
+  if (entry !== undefined) list.remove(entry);
+  return entry !== undefined;
+}
+
+export function ended(verb: string): ReferenceError {
+  return new ReferenceError(`Cannot ${verb}: the context has ended, it was disposed or moved`);
+}
+
+export function notOwned(thing: unknown): TypeError {
+  const what = thing instanceof HandleImpl ? String(thing) : received(thing);
+  return new TypeError(`Cannot keep ${what}: this context does not own it`);
+}
+
+/** Pays for a whole list, last in first out. One failure is thrown as it is, several are nested. */
+function payAll(list: OwnedList): void {
+  const items = list.take();
+  let failed = false;
+  let failure: unknown;
+  for (let i = items.length - 1; i >= 0; i--) {
+    try {
+      (items[i] as Entry)[PAY](list);
+    } catch (error) {
+      failure = failed ? suppress(error, failure) : error;
+      failed = true;
+    }
+  }
+  if (failed) throw failure;
+}
+
+export const AutoMemory: AutoMemoryConstructor = class AutoMemory implements AutoMemory {
+  /** `undefined` once the context has ended. */
+  #list: OwnedList | undefined = new OwnedList();
+  #record: ContextRecord | undefined = undefined;
+
+  constructor() {
+    if (realm.tracker !== undefined) this.#record = realm.tracker.context(this);
+  }
+
+  static run<R>(body: (memory: AutoMemory) => R): R {
+    checkCallable("run", body);
+    const memory = new AutoMemory();
+    const fail = (error: unknown): unknown => {
+      try {
+        memory.dispose();
+      } catch (failedFree) {
+        return suppress(failedFree, error);
+      }
+      return error;
+    };
+    let result: R;
+    try {
+      result = body(memory);
+      if (isThenable(result)) {
+        return Promise.resolve(result).then(
+          (settled) => {
+            memory.dispose();
+            return settled;
+          },
+          (error: unknown) => {
+            throw fail(error);
+          },
+        ) as R;
+      }
+    } catch (error) {
+      throw fail(error);
+    }
+    memory.dispose();
+    return result;
+  }
+
+  get disposed(): boolean {
+    return this.#list === undefined;
+  }
+
+  get size(): number {
+    return this.#list === undefined ? 0 : this.#list.size;
+  }
+
+  use<T extends Disposable | null | undefined>(value: T): T {
+    const list = this.#open("use");
+    if (value === null || value === undefined) return value;
+    const dispose = isObject(value) ? value[DISPOSE] : undefined;
+    if (dispose === OWN_DISPOSE && HandleImpl.own(value, list, this.#record)) return value;
+    if (typeof dispose !== "function") {
+      throw new TypeError(`Cannot use ${received(value)}: it has no [Symbol.dispose] method`);
+    }
+    list.add(new Deferred(value, () => Reflect.apply(dispose, value, [])));
+    return value;
+  }
+
+  adopt<T>(value: T, onDispose: (value: T) => void): T {
+    const list = this.#open("adopt");
+    checkCallable("adopt", onDispose);
+    list.add(new Deferred(value, () => onDispose(value)));
+    return value;
+  }
+
+  defer(onDispose: () => void): void {
+    const list = this.#open("defer");
+    checkCallable("defer", onDispose);
+    list.add(new Deferred(onDispose, () => onDispose()));
+  }
+
+  open<T, A extends readonly unknown[]>(resource: Resource<T, A>, ...args: A): Handle<T> {
+    this.#open("open");
+    return this.#own(resource.open(...args));
+  }
+
+  keep<T extends Disposable>(owned: T): T {
+    const list = this.#open("keep");
+    if (!isObject(owned) || !(HandleImpl.disown(owned, list) || takeDeferred(list, owned))) throw notOwned(owned);
+    return owned;
+  }
+
+  hold<T>(handle: Handle<T> | Loan<T>, holder?: string): Handle<T> {
+    this.#open("hold");
+    return this.#own(handle.dup(holder));
+  }
+
+  freeAll(): void {
+    const list = this.#open("freeAll");
+    this.#list = new OwnedList();
+    payAll(list);
+  }
+
+  move(): AutoMemory {
+    const list = this.#open("move");
+    this.#list = undefined;
+    this.#record?.ended();
+    const to = new AutoMemory();
+    to.#list = list;
+    return to;
+  }
+
+  dispose(): void {
+    const list = this.#list;
+    if (list === undefined) return;
+    this.#list = undefined;
+    this.#record?.ended();
+    payAll(list);
+  }
+
+  [INSPECT](): string {
+    return `AutoMemory<${this.disposed ? "ended" : `${this.size} owned`}>`;
+  }
+
+  declare [DISPOSE]: () => void;
+
+  #open(verb: string): OwnedList {
+    if (this.#list === undefined) throw ended(verb);
+    return this.#list;
+  }
+
+  /** Owns what was just made; it is given back if the context has ended meanwhile. */
+  #own<T>(handle: Handle<T>): Handle<T> {
+    try {
+      return this.use(handle);
+    } catch (error) {
+      try {
+        handle[DISPOSE]();
+      } catch (failedFree) {
+        throw suppress(failedFree, error);
+      }
+      throw error;
+    }
+  }
+};
+
+// ECMA-262: the two names are one function object.
+Object.defineProperty(AutoMemory.prototype, DISPOSE, {
+  value: AutoMemory.prototype.dispose,
+  writable: true,
+  configurable: true,
+});
+
+export function isObject(value: unknown): value is object {
+  return (typeof value === "object" && value !== null) || typeof value === "function";
+}

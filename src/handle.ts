@@ -1,0 +1,590 @@
+import {
+  Counted,
+  count,
+  DISPOSE,
+  FREED,
+  IMMORTAL,
+  INSPECT,
+  isThenable,
+  Kind,
+  MAX_REFS,
+  named,
+  OPEN,
+  overdrawn,
+  REVOKED,
+  refuse,
+  refuseUse,
+  type Standing,
+} from "./account";
+import { MovedError, RefOverflowError, received, suppress } from "./errors";
+import { LoanImpl } from "./loan";
+import {
+  addOwner,
+  type Entry,
+  leaveAll,
+  OWNED,
+  type OwnedList,
+  type Owners,
+  owns,
+  PAY,
+  removeOwner,
+  THING,
+} from "./owned-list";
+import { type AccountRecord, type ContextRecord, realm } from "./tracker";
+
+/**
+ * One holder's account on a resource.
+ *
+ * A handle is the account itself: a copy made by `structuredClone` or `postMessage` is an empty object, and one wrapped
+ * in a `Proxy` refuses every call with a `TypeError`. Cycles of handles are not freed: counting cannot see them.
+ */
+export interface Handle<T> extends Disposable {
+  /** The family of resources: `"key"`. */
+  readonly kind: string;
+  /** What names this resource among its kind: `user:1 (write)`; empty if it was given none. */
+  readonly label: string;
+  /**
+   * The resource, to be used and not to be kept: whoever keeps it takes an account of his own by {@link dup}.
+   *
+   * @throws {MovedError} If this account was moved to another handle.
+   * @throws {RevokedError} If the resource was revoked.
+   * @throws {UseAfterFreeError} If this account owes nothing.
+   */
+  readonly value: T;
+  /** References that all accounts owe together; `Infinity` for an immortal resource. */
+  readonly refCount: number;
+  /** References that this account owes; `Infinity` for an immortal resource. */
+  readonly owed: number;
+  /** Whether reading {@link value} would succeed. */
+  readonly alive: boolean;
+  /**
+   * Takes one more reference on this account; whoever calls it owes a {@link decrRef}.
+   *
+   * @returns This handle.
+   * @throws {MovedError} If this account was moved to another handle.
+   * @throws {RevokedError} If the resource was revoked.
+   * @throws {UseAfterFreeError} If this account owes nothing: a freed resource does not come back.
+   * @throws {RefOverflowError} If the resource has {@link MAX_REFS} references; none is added.
+   */
+  incrRef(): this;
+  /**
+   * Gives back one reference. The last one frees the resource before this returns, or, while a borrow is under way,
+   * when the last borrow ends.
+   *
+   * On an account that owes nothing it is the assertion (Valkey `decrRefCount`): the counts stay where they are, and
+   * the error names the resource and, where sites are recorded, where it was opened and given back first. On a revoked
+   * resource it closes the account and returns `false`.
+   *
+   * @returns `true` when this was the last reference.
+   * @throws {MovedError} If this account was moved to another handle.
+   * @throws {RefCountError} If this account owes nothing (see {@link setPanic}).
+   * @throws {AsyncFreeError} If the free function returned a promise; the handle is spent all the same.
+   * @throws Whatever the resource's free function throws; the handle is spent all the same.
+   * @example Closing early inside a `using` block
+   * ```ts
+   * using file = Handle.of("a file", () => {});
+   * file.decrRef(); // true: freed here; the end of the block finds nothing to do
+   * ```
+   */
+  decrRef(): boolean;
+  /**
+   * Opens a new account on the same resource, for another holder, who owes its one reference (POSIX `dup`).
+   *
+   * @param holder The name that reports give the new account: `"lru-list"`.
+   * @throws As {@link incrRef}.
+   * @example Two holders, each with an account of its own
+   * ```ts
+   * const writer = Handle.of("a socket", () => {});
+   * const reader = writer.dup("reader");
+   * writer.decrRef(); // false: the reader still holds it
+   * reader.decrRef(); // true
+   * ```
+   */
+  dup(holder?: string): Handle<T>;
+  /**
+   * Hands the whole account over to a new handle, which owes all that this one owed. This handle is spent and every
+   * context that owned it has let go: the caller owes the new handle.
+   *
+   * @throws As {@link value}; the counts stay as they were.
+   */
+  move(): Handle<T>;
+  /**
+   * A way to the resource that does not keep it: {@link WeakHandle.upgrade} opens a new account while that is possible.
+   *
+   * @throws As {@link value}.
+   */
+  weak(): WeakHandle<Handle<T>>;
+  /**
+   * Calls `use` with the value and a loan, and keeps the resource alive for exactly as long, even if every account is
+   * closed meanwhile. A promise (or any thenable, which is thereby started) extends the borrow until it settles.
+   *
+   * @returns What `use` returned, or for a thenable a promise of its result.
+   * @throws What `use` throws; a free that fails at the borrow's end is thrown too, a second failure as a
+   * `SuppressedError` that carries both.
+   * @throws As {@link value}, before `use` is called.
+   */
+  borrow<R>(use: (value: T, loan: Loan<T>) => R): R;
+  /** Whether this is the only reference and no borrow is under way, so that the value may be changed in place. */
+  isSole(): boolean;
+  /** Pays one reference if this account still owes one; otherwise does nothing, however often it is called. */
+  [Symbol.dispose](): void;
+}
+
+/** Reaches a resource without keeping it alive. */
+export interface WeakHandle<H> {
+  /** Whether {@link upgrade} would give a handle. */
+  readonly alive: boolean;
+  /** Opens a new account, which the caller owes; `undefined` once the resource is freed, draining or revoked. */
+  upgrade(): H | undefined;
+}
+
+/**
+ * What a borrow lends to its callee (Valkey's borrowed and static objects): it reads while the borrow lasts, and has
+ * nothing to give back.
+ */
+export interface Loan<T> {
+  /**
+   * The resource, until the borrow ends, also while it drains or was revoked.
+   *
+   * @throws {RevokedError} After the borrow, if the resource was revoked.
+   * @throws {UseAfterFreeError} After the borrow.
+   */
+  readonly value: T;
+  readonly label: string;
+  /**
+   * Opens an account for a callee that keeps the resource; the callee owes it.
+   *
+   * @param holder The name that reports give the new account.
+   * @throws {RevokedError} If the resource was revoked.
+   * @throws {UseAfterFreeError} If the resource has no account left, or the borrow is over.
+   */
+  dup(holder?: string): Handle<T>;
+}
+
+/** What names a resource, and its size, for errors and reports. */
+export interface HandleOptions {
+  /** @default "resource" */
+  readonly kind?: string;
+  readonly label?: string;
+  /** Size in bytes, for reports. */
+  readonly bytes?: number;
+}
+
+/** A moved account owes less than nothing, so that one comparison tells the accounts that can pay. */
+const MOVED = -1;
+
+/**
+ * A handle, in one of two forms. Alone on a plain resource (no label, no size, nobody tracks), `#core` is the kind and
+ * `#slot` the value: one object of 56 bytes. Otherwise `#core` is the {@link Counted} and `#slot` the account's record.
+ */
+export class HandleImpl<T> implements Handle<T>, Entry {
+  #core: Kind<T> | Counted<T>;
+  #slot: unknown;
+  #owed: number;
+  #owners: Owners;
+
+  constructor(core: Kind<T> | Counted<T>, slot: unknown) {
+    this.#core = core;
+    this.#slot = slot;
+    this.#owed = 1;
+    this.#owners = undefined;
+  }
+
+  get kind(): string {
+    const core = this.#core;
+    return core.flat ? core.name : core.kind.name;
+  }
+
+  get label(): string {
+    const core = this.#core;
+    return core.flat ? "" : core.label;
+  }
+
+  get value(): T {
+    const core = this.#core;
+    if (this.#owed > 0) {
+      if (core.flat) return this.#slot as T;
+      if (core.usable) return core.value as T;
+    }
+    throw HandleImpl.#refuse(this, "read");
+  }
+
+  get refCount(): number {
+    const core = this.#core;
+    if (core.flat) return this.owed;
+    return core.state === IMMORTAL ? Infinity : core.count;
+  }
+
+  get owed(): number {
+    if (this.#owed <= 0) return 0;
+    return this.#core.flat || this.#core.state !== IMMORTAL ? this.#owed : Infinity;
+  }
+
+  get alive(): boolean {
+    return this.#owed > 0 && (this.#core.flat || this.#core.usable);
+  }
+
+  incrRef(): this {
+    const owed = this.#owed;
+    if (owed > 0 && owed < MAX_REFS && this.#core.flat) {
+      this.#owed = owed + 1;
+      return this;
+    }
+    const counted = HandleImpl.#usable(this, "take another reference on");
+    if (counted.state === OPEN) {
+      addReference(counted);
+      this.#owed++;
+      HandleImpl.#record(this)?.counted(1);
+    }
+    return this;
+  }
+
+  decrRef(): boolean {
+    if (this.#owed > 1 && this.#core.flat) {
+      this.#owed--;
+      return false;
+    }
+    return HandleImpl.#pay(this);
+  }
+
+  dup(holder?: string): Handle<T> {
+    return openAccount(HandleImpl.#usable(this, "dup"), holder);
+  }
+
+  move(): Handle<T> {
+    return HandleImpl.moved(this);
+  }
+
+  weak(): WeakHandle<Handle<T>> {
+    return new WeakImpl<T, Handle<T>>(HandleImpl.#usable(this, "make a weak handle of"), openAccount);
+  }
+
+  borrow<R>(use: (value: T, loan: Loan<T>) => R): R {
+    const counted = HandleImpl.lend(this, use);
+    const loan = new LoanImpl<T, Handle<T>>(counted, openAccount);
+    const fail = (error: unknown): unknown => {
+      try {
+        loan.end();
+      } catch (failedFree) {
+        return suppress(failedFree, error);
+      }
+      return error;
+    };
+    let result: R;
+    try {
+      result = use(counted.value as T, loan);
+      if (isThenable(result)) {
+        return Promise.resolve(result).then(
+          (settled) => {
+            loan.end();
+            return settled;
+          },
+          (error: unknown) => {
+            throw fail(error);
+          },
+        ) as R;
+      }
+    } catch (error) {
+      throw fail(error);
+    }
+    loan.end();
+    return result;
+  }
+
+  isSole(): boolean {
+    if (this.#owed === MOVED) throw HandleImpl.#refuse(this, "ask for the only reference on");
+    const core = this.#core;
+    if (core.flat) return this.#owed === 1;
+    return this.#owed === 1 && core.count === 1 && core.borrows === 0 && core.state === OPEN;
+  }
+
+  [DISPOSE](): void {
+    if (this.#owed > 0) HandleImpl.#pay(this);
+  }
+
+  toString(): string {
+    return HandleImpl.describe(this, "Handle");
+  }
+
+  [INSPECT](): string {
+    return this.toString();
+  }
+
+  [OWNED](list: OwnedList): boolean {
+    return owns(this.#owners, list);
+  }
+
+  [PAY](list: OwnedList): void {
+    if (this.#owners === list) this.#owners = undefined;
+    else if (owns(this.#owners, list)) this.#owners = removeOwner(this.#owners, list);
+    else return;
+    HandleImpl.#pay(this);
+    if (this.#owed > 0) HandleImpl.#record(this)?.escaped();
+  }
+
+  get [THING](): unknown {
+    return this;
+  }
+
+  /** Takes the handle into a context's list, unless it is none of ours or has nothing to pay. */
+  static own(value: object, list: OwnedList, context: ContextRecord | undefined): boolean {
+    if (!(#owed in value)) return false;
+    if (value.#owed > 0) {
+      value.#owners = addOwner(value.#owners, list);
+      list.add(value);
+      if (context !== undefined) HandleImpl.#record(value)?.owned(context);
+    }
+    return true;
+  }
+
+  /** Takes the handle out of a context's list, its newest place there first. */
+  static disown(value: object, list: OwnedList): boolean {
+    if (!(#owed in value) || !owns(value.#owners, list)) return false;
+    if (Array.isArray(value.#owners)) list.remove(value);
+    else list.takenOut(value);
+    value.#owners = removeOwner(value.#owners, list);
+    HandleImpl.#record(value)?.owned(undefined);
+    return true;
+  }
+
+  static moved<T>(handle: HandleImpl<T>): HandleImpl<T> {
+    if (!handle.alive) throw HandleImpl.#refuse(handle, "move");
+    const to = new HandleImpl<T>(handle.#core, handle.#slot);
+    to.#owed = handle.#owed;
+    handle.#owed = MOVED;
+    if (handle.#core.flat) handle.#slot = undefined;
+    HandleImpl.#leave(handle);
+    HandleImpl.#record(to)?.moved(to);
+    return to;
+  }
+
+  /** Begins a borrow. Whoever calls this owes the end. */
+  static lend<T>(handle: HandleImpl<T>, use: unknown): Counted<T> {
+    const counted = HandleImpl.#usable(handle, "borrow");
+    if (typeof use !== "function") {
+      throw new TypeError(
+        `Cannot borrow ${named(handle.kind, handle.label)}: expected a function, received ${received(use)}`,
+      );
+    }
+    counted.borrows++;
+    return counted;
+  }
+
+  /** The resource behind a handle, which is shared from now on. A flat one that was freed has none left. */
+  static counted<T>(handle: HandleImpl<T>): Counted<T> {
+    const core = handle.#core;
+    if (!core.flat) return core;
+    const spent = handle.#owed <= 0;
+    const counted = new Counted<T>(core, handle.#slot as T, "", 0, spent ? 0 : handle.#owed, spent ? FREED : OPEN);
+    handle.#slot = undefined;
+    handle.#core = counted;
+    return counted;
+  }
+
+  /** Closes the door of the handle's resource, if it is one of `kind`. */
+  static revoke<T>(handle: unknown, kind: Kind<T>): Counted<T> {
+    if (typeof handle !== "object" || handle === null || !(#owed in handle)) {
+      throw new TypeError(`Cannot revoke: expected a handle of kind "${kind.name}", received ${received(handle)}`);
+    }
+    if (handle.#owed === MOVED) throw HandleImpl.#refuse(handle, "revoke");
+    const counted = HandleImpl.counted(handle) as Counted<unknown> as Counted<T>;
+    const what = named(handle.kind, handle.label);
+    if (counted.kind !== kind) {
+      throw new TypeError(`Cannot revoke ${what}: it was not opened by this resource definition ("${kind.name}")`);
+    }
+    if (counted.state === IMMORTAL) throw new TypeError(`Cannot revoke ${what}: it is immortal`);
+    counted.revoke();
+    return counted;
+  }
+
+  /** Registers the account with whoever keeps records of its resource. */
+  static track<T>(handle: HandleImpl<T>, counted: Counted<T>, holder?: string): void {
+    handle.#slot = counted.track(handle, holder);
+  }
+
+  static record(handle: object): AccountRecord | undefined {
+    return #owed in handle ? HandleImpl.#record(handle) : undefined;
+  }
+
+  /** `Handle<key "user:1 (write)", 2 references, 1 here>`, without touching the value. */
+  static describe<T>(handle: HandleImpl<T>, name: string): string {
+    const of = HandleImpl.#standing(handle);
+    let state = `${count(of.refCount, "reference")}, ${of.owed} here`;
+    if (handle.#owed === MOVED) state = "moved";
+    else if (of.state === IMMORTAL) state = "immortal";
+    else if (of.state & REVOKED) state = "revoked";
+    else if (of.state & FREED) state = "freed";
+    else if (of.state !== OPEN) state = "draining";
+    return `${name}<${named(of.kind, of.label)}, ${state}>`;
+  }
+
+  static #record<T>(handle: HandleImpl<T>): AccountRecord | undefined {
+    return handle.#core.flat ? undefined : (handle.#slot as AccountRecord | undefined);
+  }
+
+  static #standing<T>(handle: HandleImpl<T>): Standing {
+    const core = handle.#core;
+    return {
+      kind: handle.kind,
+      label: handle.label,
+      refCount: handle.refCount,
+      owed: handle.owed,
+      state: core.flat ? (handle.#owed > 0 ? OPEN : FREED) : core.state,
+      borrows: core.flat ? 0 : core.borrows,
+      record: HandleImpl.#record(handle),
+    };
+  }
+
+  /** The resource, shared from now on, or the error that says why it cannot be used. */
+  static #usable<T>(handle: HandleImpl<T>, verb: string): Counted<T> {
+    if (handle.#owed > 0) {
+      const core = handle.#core;
+      const counted = core.flat ? HandleImpl.counted(handle) : core;
+      if (counted.usable) return counted;
+    }
+    throw HandleImpl.#refuse(handle, verb);
+  }
+
+  static #refuse<T>(handle: HandleImpl<T>, verb: string): Error {
+    const of = HandleImpl.#standing(handle);
+    if (handle.#owed !== MOVED) return refuseUse(of, verb);
+    return refuse(
+      MovedError,
+      of,
+      `Cannot ${verb} ${named(of.kind, of.label)}: its account was moved to another handle`,
+    );
+  }
+
+  /** The account leaves every context that owns it. */
+  static #leave<T>(handle: HandleImpl<T>): void {
+    const owners = handle.#owners;
+    if (owners === undefined) return;
+    handle.#owners = undefined;
+    leaveAll(owners);
+  }
+
+  /** Gives back one reference: all state first, then the free. */
+  static #pay<T>(handle: HandleImpl<T>): boolean {
+    const core = handle.#core;
+    if (handle.#owed <= 0) {
+      if (handle.#owed === MOVED) throw HandleImpl.#refuse(handle, "give back");
+      return overdrawn(HandleImpl.#standing(handle));
+    }
+    if (core.flat) {
+      if (--handle.#owed > 0) return false;
+      const value = handle.#slot as T;
+      handle.#slot = undefined;
+      HandleImpl.#leave(handle);
+      core.free(value);
+      return true;
+    }
+    if (core.state === IMMORTAL) return false;
+    const record = handle.#slot as AccountRecord | undefined;
+    if (--handle.#owed > 0) record?.counted(-1);
+    else {
+      HandleImpl.#leave(handle);
+      record?.closed();
+    }
+    return core.decrement();
+  }
+}
+
+/** What {@link HandleImpl}'s dispose method is unless somebody overrode it. */
+export const OWN_DISPOSE = HandleImpl.prototype[DISPOSE];
+
+export class WeakImpl<T, H> implements WeakHandle<H> {
+  readonly #counted: Counted<T>;
+  readonly #open: (counted: Counted<T>) => H;
+
+  constructor(counted: Counted<T>, open: (counted: Counted<T>) => H) {
+    this.#counted = counted;
+    this.#open = open;
+  }
+
+  get alive(): boolean {
+    return this.#counted.usable;
+  }
+
+  upgrade(): H | undefined {
+    return this.#counted.usable ? this.#open(this.#counted) : undefined;
+  }
+}
+
+function addReference<T>(counted: Counted<T>): void {
+  if (counted.count >= MAX_REFS) {
+    const { kind, label, count, borrows, state } = counted;
+    const of = { kind: kind.name, label, refCount: count, owed: 0, state, borrows, record: undefined };
+    throw refuse(
+      RefOverflowError,
+      of,
+      `Cannot take another reference on ${named(kind.name, label)}: it has ${count}, and no resource can have more`,
+    );
+  }
+  counted.count++;
+}
+
+/** Opens one more account on a usable resource. */
+export function openAccount<T>(counted: Counted<T>, holder?: string): HandleImpl<T> {
+  if (counted.state === OPEN) addReference(counted);
+  const handle = new HandleImpl<T>(counted, undefined);
+  if ((counted.record !== undefined || realm.tracker !== undefined) && counted.state === OPEN) {
+    HandleImpl.track(handle, counted, holder);
+  }
+  return handle;
+}
+
+/** Opens the first account on a resource that was just made. If that fails half-way the value is freed. */
+export function openHandle<T>(kind: Kind<T>, value: T, label: string, bytes: number, immortal = false): HandleImpl<T> {
+  if (immortal) return new HandleImpl<T>(new Counted(kind, value, label, bytes, 1, IMMORTAL), undefined);
+  kind.countOpened(bytes);
+  const tracked = realm.tracker !== undefined || kind.watch;
+  if (!tracked && !kind.async && label === "" && bytes === 0) return new HandleImpl<T>(kind, value);
+  const counted = new Counted(kind, value, label, bytes, 1, OPEN);
+  const handle = new HandleImpl<T>(counted, undefined);
+  if (tracked) HandleImpl.track(handle, counted);
+  return handle;
+}
+
+/** Makes handles without defining a kind first. */
+export const Handle = {
+  /**
+   * Wraps a value and the function that frees it; the caller owes the handle's one reference.
+   *
+   * @param free Called once with the value when the last reference is given back. It must not return a promise.
+   * @throws {TypeError} If `free` is no function, or an option is of the wrong type.
+   * @example Anything with an end
+   * ```ts
+   * const timer = Handle.of(setInterval(() => {}, 1000), clearInterval, { kind: "timer", label: "heartbeat" });
+   * timer.decrRef(); // true: the interval is cleared
+   * ```
+   */
+  of<T>(value: T, free: (value: T) => void, options: HandleOptions = {}): Handle<T> {
+    const { kind = "resource", label = "", bytes = 0 } = options;
+    if (typeof free !== "function") {
+      throw new TypeError(
+        `Cannot make a handle of kind ${received(kind)}: expected a free function, received ${received(free)}`,
+      );
+    }
+    checkNames(kind, label, bytes);
+    return openHandle(new Kind<T>(kind, free), value, label, bytes);
+  },
+
+  /**
+   * Wraps a value that is never freed (Valkey's shared objects): counting it changes nothing, and no report names it.
+   *
+   * @throws {TypeError} If an option is of the wrong type.
+   */
+  immortal<T>(value: T, options: Omit<HandleOptions, "bytes"> = {}): Handle<T> {
+    const { kind = "resource", label = "" } = options;
+    checkNames(kind, label, 0);
+    return openHandle(new Kind<T>(kind, () => {}), value, label, 0, true);
+  },
+};
+
+export function checkNames(kind: unknown, label: unknown, bytes: unknown): void {
+  if (typeof kind !== "string" || kind === "")
+    throw new TypeError(`Expected a kind that is a non-empty string, received ${received(kind)}`);
+  if (typeof label !== "string") throw new TypeError(`Expected a label that is a string, received ${received(label)}`);
+  if (typeof bytes !== "number" || !(bytes >= 0))
+    throw new TypeError(`Expected a size in bytes, received ${received(bytes)}`);
+}

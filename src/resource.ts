@@ -1,0 +1,248 @@
+import { type Counted, ignore, isThenable, Kind, refuseAsync } from "./account";
+import { type AsyncHandle, AsyncHandleImpl } from "./async-handle";
+import { received } from "./errors";
+import { checkNames, type Handle, HandleImpl, openHandle } from "./handle";
+
+/** What a kind has opened and freed so far. Plain counters, always on; immortal resources are not in them. */
+export interface ResourceStats {
+  /** Resources open now. */
+  readonly live: number;
+  readonly opened: number;
+  readonly freed: number;
+  /** The most that were open at once. */
+  readonly peak: number;
+  /** The sizes of the resources open now, as the definition's `bytes` gave them. */
+  readonly bytes: number;
+}
+
+/** What names a resource that was made elsewhere and is wrapped now. */
+export interface WrapOptions {
+  /** Instead of what the definition's `label` would make of the value. */
+  readonly label?: string;
+  /** Never freed, never counted, never reported. */
+  readonly immortal?: boolean;
+}
+
+/** What both kinds of definition have. */
+interface Definition<T, A extends readonly unknown[]> {
+  /** The name of the family in errors and reports: `"key"`. */
+  readonly kind: string;
+  /**
+   * Names one resource. Called once, when it is opened (a wrapped value has no open arguments); one that throws is
+   * contained, and the label says so. Leave it out for kinds opened millions of times.
+   */
+  readonly label?: (value: T, ...args: Partial<A>) => string;
+  /** The size in bytes of one resource, for reports: a number, or a function called once. */
+  readonly bytes?: number | ((value: T, ...args: Partial<A>) => number);
+  /** No two live resources of this kind may share a value; at level `full` the second one is reported. */
+  readonly exclusive?: boolean;
+  /** Accounts of this kind are registered with the garbage collector at every tracking level. */
+  readonly watch?: boolean;
+}
+
+/** What {@link defineResource} takes. */
+export interface ResourceDefinition<T, A extends readonly unknown[]> extends Definition<T, A> {
+  /** Frees one resource; run once, when its last reference was given back. */
+  readonly free: (value: T) => void;
+  /** Opens one resource. Without it `open` wraps the value it is given. */
+  readonly open?: (...args: A) => T;
+}
+
+/** What {@link defineAsyncResource} takes. */
+export interface AsyncResourceDefinition<T, A extends readonly unknown[]> extends Definition<T, A> {
+  /** Frees one resource; run once, when its last reference was given back. */
+  readonly free: (value: T) => void | PromiseLike<void>;
+  /** Opens one resource. Without it `open` wraps the value it is given. */
+  readonly open?: (...args: A) => T | PromiseLike<T>;
+}
+
+interface Definer<T, H> {
+  readonly kind: string;
+  /** What was opened and freed so far; a snapshot. */
+  readonly stats: ResourceStats;
+  /**
+   * Takes in a value that was made elsewhere; the caller owes the handle's one reference.
+   *
+   * @throws {TypeError} If `label` is no string.
+   */
+  wrap(value: T, options?: WrapOptions): H;
+}
+
+/** A kind of resource with a synchronous free. */
+export interface Resource<T, A extends readonly unknown[] = unknown[]> extends Definer<T, Handle<T>> {
+  /**
+   * Opens a resource; the caller owes the handle's one reference.
+   *
+   * @throws Whatever the definition's `open` throws; nothing was counted.
+   * @throws {AsyncFreeError} If `open` returned a promise; its value is freed when it arrives.
+   */
+  open(...args: A): Handle<T>;
+  /**
+   * Closes the door for all accounts on a resource at once; it is freed now, or when its borrows end. This is the
+   * opener's right, not every holder's. On a resource that was freed or revoked before it does nothing.
+   *
+   * @throws {TypeError} If the handle is not of this definition, or immortal.
+   * @throws {MovedError} If the handle's account was moved to another handle.
+   * @throws Whatever the free function throws.
+   */
+  revoke(handle: Handle<T>): void;
+}
+
+/** A kind of resource whose free, open or both are asynchronous. */
+export interface AsyncResource<T, A extends readonly unknown[] = unknown[]> extends Definer<T, AsyncHandle<T>> {
+  /**
+   * Opens a resource; the caller owes the handle's one reference.
+   *
+   * @returns A promise that rejects with whatever the definition's `open` throws or rejects with; nothing was counted.
+   */
+  open(...args: A): Promise<AsyncHandle<T>>;
+  /**
+   * As {@link Resource.revoke}.
+   *
+   * @returns A promise that settles after the free if this caused it, and rejects with its failure.
+   * @throws Synchronously, as {@link Resource.revoke}.
+   */
+  revoke(handle: AsyncHandle<T>): Promise<void>;
+}
+
+/** The kind a definition makes, and how a value of it gets its first account. */
+interface Family<T, A extends readonly unknown[]> {
+  readonly kind: Kind<T>;
+  account(value: T, args: A): HandleImpl<T>;
+  wrap(value: T, options: WrapOptions | undefined): HandleImpl<T>;
+}
+
+function family<T, A extends readonly unknown[]>(
+  definition: ResourceDefinition<T, A> | AsyncResourceDefinition<T, A>,
+  async: boolean,
+): Family<T, A> {
+  const { label, bytes = 0, exclusive = false, watch = false } = definition;
+  checkNames(definition.kind, "", typeof bytes === "function" ? 0 : bytes);
+  for (const name of ["free", "open", "label"] as const) {
+    const given = definition[name];
+    if (typeof given !== "function" && (given !== undefined || name === "free")) {
+      throw new TypeError(
+        `Cannot define kind "${definition.kind}": expected ${name} to be a function, received ${received(given)}`,
+      );
+    }
+  }
+  const kind = new Kind<T>(definition.kind, definition.free, async, exclusive, watch);
+  const none = [] as unknown as A;
+  const sizeOf = (value: T, args: A): number => {
+    if (typeof bytes !== "function") return bytes;
+    try {
+      const size = bytes(value, ...args);
+      return size >= 0 ? size : 0;
+    } catch {
+      return 0;
+    }
+  };
+  const labelOf = (value: T, args: A): string => {
+    try {
+      return label === undefined ? "" : String(label(value, ...args));
+    } catch (error) {
+      return `(no label: ${error instanceof Error ? error.message : "the label function threw"})`;
+    }
+  };
+  const plain = label === undefined && bytes === 0;
+  const account = (value: T, args: A): HandleImpl<T> =>
+    plain ? openHandle(kind, value, "", 0) : openHandle(kind, value, labelOf(value, args), sizeOf(value, args));
+  const wrap = (value: T, options: WrapOptions = {}): HandleImpl<T> => {
+    const given = options.label ?? labelOf(value, none);
+    checkNames(kind.name, given, 0);
+    return openHandle(kind, value, given, sizeOf(value, none), options.immortal === true);
+  };
+  return { kind, account, wrap };
+}
+
+function statsOf({ opened, freed, peak, bytes }: Kind<never>): ResourceStats {
+  return { live: opened - freed, opened, freed, peak, bytes };
+}
+
+/**
+ * Defines a kind of resource: how it is opened, freed and named.
+ *
+ * @throws {TypeError} If the definition has a member of the wrong type.
+ * @example A file descriptor
+ * ```ts
+ * import { closeSync, openSync } from "node:fs";
+ *
+ * const File = defineResource({
+ *   kind: "file",
+ *   open: (path: string) => openSync(path, "r"),
+ *   free: closeSync,
+ *   label: (fd, path) => `${path} (fd ${fd})`,
+ * });
+ * using file = File.open("package.json");
+ * console.log(file.value > 2, File.stats.live); // true 1
+ * ```
+ */
+export function defineResource<T, A extends readonly unknown[] = [value: T]>(
+  definition: ResourceDefinition<T, A>,
+): Resource<T, A> {
+  const { kind, account, wrap } = family(definition, false);
+  const open = definition.open ?? (identity as unknown as (...args: A) => T);
+  return {
+    kind: kind.name,
+    get stats() {
+      return statsOf(kind);
+    },
+    open(...args: A): Handle<T> {
+      const value = open(...args);
+      if (definition.open !== undefined && isThenable(value)) throw refuseLateValue(kind, value as PromiseLike<T>);
+      return account(value, args);
+    },
+    wrap: (value, options) => wrap(value, options),
+    revoke(handle) {
+      HandleImpl.revoke(handle, kind);
+    },
+  };
+}
+
+/**
+ * Defines a kind of resource whose free, open or both are asynchronous.
+ *
+ * @throws {TypeError} If the definition has a member of the wrong type.
+ * @example A file handle
+ * ```ts
+ * import { open } from "node:fs/promises";
+ *
+ * const File = defineAsyncResource({
+ *   kind: "file",
+ *   open: (path: string) => open(path),
+ *   free: (file) => file.close(),
+ *   label: (_, path) => path ?? "unnamed",
+ * });
+ * await using file = await File.open("package.json");
+ * console.log((await file.value.stat()).isFile()); // true
+ * ```
+ */
+export function defineAsyncResource<T, A extends readonly unknown[] = [value: T]>(
+  definition: AsyncResourceDefinition<T, A>,
+): AsyncResource<T, A> {
+  const { kind, account, wrap } = family(definition, true);
+  const open = definition.open ?? (identity as unknown as (...args: A) => T);
+  return {
+    kind: kind.name,
+    get stats() {
+      return statsOf(kind);
+    },
+    async open(...args: A): Promise<AsyncHandle<T>> {
+      return new AsyncHandleImpl(account(await open(...args), args));
+    },
+    wrap: (value, options) => new AsyncHandleImpl(wrap(value, options)),
+    revoke(handle) {
+      const counted: Counted<T> = HandleImpl.revoke(AsyncHandleImpl.account(handle) ?? handle, kind);
+      return counted.freeing ?? Promise.resolve();
+    },
+  };
+}
+
+const identity = <T>(value: T): T => value;
+
+/** The error of a synchronous open that returned a promise; the value is freed when it arrives. */
+function refuseLateValue<T>(kind: Kind<T>, returned: PromiseLike<T>): Error {
+  const { release } = kind;
+  Promise.resolve(returned).then(release).catch(ignore);
+  return refuseAsync(kind.name, "", "open", returned);
+}

@@ -1,0 +1,117 @@
+/**
+ * The seam between the core and a leak detector.
+ *
+ * The core tells a tracker what happens to resources and accounts; it never asks anything of it but the sites for an
+ * error message. Without a tracker the whole seam is one null check. Nothing a tracker is given may be kept so that it
+ * reaches a handle: the handle object is a target for a `FinalizationRegistry`, the value is for comparing at once.
+ */
+
+/** What is known of a resource the moment it is opened. */
+export interface ResourceFacts {
+  readonly kind: string;
+  readonly label: string;
+  /** Size of the resource in bytes, 0 if unknown. */
+  readonly bytes: number;
+  /** References that are already owed: more than 0 when the resource was opened before tracking began. */
+  readonly count: number;
+  /** For comparing with the values of other live resources, never to be kept alive. */
+  readonly value: unknown;
+  readonly exclusive: boolean;
+  readonly watch: boolean;
+  /** Frees the resource as if `owed` references had been given back. It reaches the value, and through it perhaps the handle. */
+  settle(owed: number): void;
+}
+
+/** Where an account was opened and closed, as far as the tracker recorded it. */
+export interface Sites {
+  readonly opened?: string | undefined;
+  /** The first close of this account. */
+  readonly closed?: string | undefined;
+  /** The name of the holder that closed it. */
+  readonly by?: string | undefined;
+}
+
+/** One account's side of the records. */
+export interface AccountRecord {
+  /** The account took (+1) or gave back (-1) a reference and is still open. */
+  counted(delta: 1 | -1): void;
+  /** The account owes nothing any more; called before the resource's free function. */
+  closed(): void;
+  /** The account goes on under another handle. */
+  moved(to: object): void;
+  /** A context owns the account from now on (`undefined`: no longer). */
+  owned(context: ContextRecord | undefined): void;
+  /** A context paid for the account, which still owes. */
+  escaped(): void;
+  /** A call was refused: an over-release or a use after free. */
+  misused(error: Error): void;
+  sites(): Sites;
+}
+
+/** One resource's side of the records. */
+export interface ResourceRecord {
+  account(handle: object, holder: string | undefined): AccountRecord;
+  freed(): void;
+}
+
+/** One context's side of the records: the culprit when a context is dropped whole. */
+export interface ContextRecord {
+  ended(): void;
+}
+
+/** A leak detector. */
+export interface Tracker {
+  opened(facts: ResourceFacts): ResourceRecord | undefined;
+  context(context: object): ContextRecord | undefined;
+}
+
+/** What {@link setPanic} takes: what becomes of an overdrawn account. */
+export type Panic<E extends Error = Error> = "throw" | "report" | ((error: E) => void);
+
+/**
+ * The state that is one per realm however many copies of the library are loaded.
+ *
+ * Private fields behind accessors: a test runner that empties the objects on its global object (Jest) cannot reach them.
+ */
+class Realm {
+  #tracker: Tracker | undefined;
+  #watcher: Tracker | undefined;
+  #panic: Panic = "throw";
+  #detector: unknown;
+
+  /** Hears of every resource; `undefined` while tracking is off. */
+  get tracker(): Tracker | undefined {
+    return this.#tracker;
+  }
+  set tracker(tracker: Tracker | undefined) {
+    this.#tracker = tracker;
+  }
+  /** Hears of the kinds made with `watch: true` while `tracker` is off. */
+  get watcher(): Tracker | undefined {
+    return this.#watcher;
+  }
+  set watcher(watcher: Tracker | undefined) {
+    this.#watcher = watcher;
+  }
+  get panic(): Panic {
+    return this.#panic;
+  }
+  set panic(panic: Panic) {
+    this.#panic = panic;
+  }
+  /** The detector's own state, so that two copies of it share one registry. */
+  get detector(): unknown {
+    return this.#detector;
+  }
+  set detector(detector: unknown) {
+    this.#detector = detector;
+  }
+}
+
+const SLOT = Symbol.for("lastref.realm.v1");
+const globals = globalThis as { [SLOT]?: Realm };
+
+/** The realm's one state, under a versioned slot that is neither enumerable nor writable: the only global ever written. */
+export const realm: Realm =
+  globals[SLOT] ??
+  (Object.defineProperty(globals, SLOT, { value: Object.freeze(new Realm()) }) as { [SLOT]: Realm })[SLOT];
