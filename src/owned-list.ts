@@ -1,3 +1,7 @@
+export const OWNED = Symbol("owned");
+export const PAY = Symbol("pay");
+export const THING = Symbol("thing");
+
 /** What a context keeps of one thing it pays for. */
 export interface Entry {
   /** Whether the list still owes this entry's payment. */
@@ -7,10 +11,6 @@ export interface Entry {
   /** The value that `keep` is asked for by. */
   readonly [THING]: unknown;
 }
-
-export const OWNED = Symbol("owned");
-export const PAY = Symbol("pay");
-export const THING = Symbol("thing");
 
 /**
  * What one context owns, in the order it came.
