@@ -527,7 +527,7 @@ function addReference<T>(counted: Counted<T>): void {
 export function openAccount<T>(counted: Counted<T>, holder?: string): HandleImpl<T> {
   if (counted.state === OPEN) addReference(counted);
   const handle = new HandleImpl<T>(counted, undefined);
-  if ((counted.record !== undefined || realm.tracker !== undefined) && counted.state === OPEN) {
+  if ((counted.record !== undefined || realm.tracker?.adopts) && counted.state === OPEN) {
     HandleImpl.track(handle, counted, holder);
   }
   return handle;
@@ -537,7 +537,7 @@ export function openAccount<T>(counted: Counted<T>, holder?: string): HandleImpl
 export function openHandle<T>(kind: Kind<T>, value: T, label: string, bytes: number, immortal = false): HandleImpl<T> {
   if (immortal) return new HandleImpl<T>(new Counted(kind, value, label, bytes, 1, IMMORTAL), undefined);
   kind.countOpened(bytes);
-  const tracked = realm.tracker !== undefined || kind.watch;
+  const tracked = realm.tracker?.wants() || kind.watch;
   if (!tracked && !kind.async && label === "" && bytes === 0) return new HandleImpl<T>(kind, value);
   const counted = new Counted(kind, value, label, bytes, 1, OPEN);
   const handle = new HandleImpl<T>(counted, undefined);
