@@ -70,6 +70,7 @@ const FORGOTTEN = "(no longer kept: the quarantine has moved on)";
 export class Account implements ResourceRecord, AccountRecord {
   readonly family: Family;
   readonly label: string;
+  /** Numbers the accounts as they are opened; the first one's is the resource's. */
   readonly id: number;
   /** The resource's record: its first account's. */
   readonly first: Account;
@@ -100,7 +101,7 @@ export class Account implements ResourceRecord, AccountRecord {
 
   account(handle: object, holder: string | undefined): AccountRecord {
     const fresh = this.at < 0;
-    const account = fresh ? this : new Account(this.family, this.label, this.id, this);
+    const account = fresh ? this : new Account(this.family, this.label, ++this.family.detector.lastId, this);
     if (!fresh) {
       const more = this.rich();
       more.refs++;

@@ -40,7 +40,6 @@ interface Collectable {
 export class Detector {
   readonly version = 1;
   readonly sites = new SiteTable();
-  readonly finds = new Finds();
   readonly registry = new FinalizationRegistry<Collectable>((held) => this.#collected(held));
   session: Session | undefined = undefined;
   /** Every session that was started and has not ended, the newest last. */
@@ -51,8 +50,13 @@ export class Detector {
   tail: Account | undefined = undefined;
   live = 0;
   lastId = 0;
-  /** Open resources of defined kinds when tracking was switched on that had no record. */
+  /** The newest record when tracking began: reports are about what was opened later. */
+  since = 0;
+  /** Hears of every account that was dropped. */
+  onDropped: ((account: Account) => void) | undefined = undefined;
+  /** Open resources of defined kinds when tracking was switched on */
   openedBefore = 0;
+  readonly #finds = new Finds();
   #families = new Map<string, Family>();
   #pending: (Account | Context)[] = [];
   #reading = false;
@@ -73,6 +77,11 @@ export class Detector {
       this.#families.set(kind, family);
     }
     return family;
+  }
+
+  /** What was found since the current session began. */
+  get finds(): Finds {
+    return this.session?.finds ?? this.#finds;
   }
 
   /** A capture of where the program is now, at the levels that take any. */
@@ -311,6 +320,7 @@ export class Detector {
 
   /** Ends the record of a dropped account; its references are given back where that was asked for. */
   #settle(account: Account): void {
+    this.onDropped?.(account);
     const { owed } = account;
     const resource = account.first.rich();
     resource.refs -= owed;

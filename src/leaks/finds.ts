@@ -22,16 +22,16 @@ export class Tally implements LeakGroup {
   }
 
   /** @param make Called for the first few only. */
-  add(owed: number, bytes: number, weight: number, make: () => Leak, count = 1): void {
-    this.count += count;
-    this.estimate += weight * count;
+  add(owed: number, bytes: number, weight: number, make: () => Leak): void {
+    this.count++;
+    this.estimate += weight;
     this.owed += owed;
     this.bytes += bytes;
     if (this.examples.length < EXAMPLES) this.examples.push(make());
   }
 }
 
-/** What was found since the detector was loaded, in a bounded number of groups. */
+/** What was found since tracking began, in a bounded number of groups. */
 export class Finds {
   readonly groups = new Map<string, Tally>();
   /** Leaks in groups that were given up. */
@@ -55,8 +55,7 @@ export class Finds {
       tally = new Tally(leak.verdict, leak.kind, text);
       this.groups.set(key, tally);
     }
-    const count = leak.verdict === "dropped" ? 1 + (leak.kind === CONTEXT ? leak.handles.length - 1 : 0) : 1;
-    tally.add(leak.owed, leak.bytes, leak.weight, () => leak, Math.max(1, count));
+    tally.add(leak.owed, leak.bytes, leak.weight, () => leak);
   }
 }
 

@@ -51,7 +51,7 @@ function tallyLive(log: Detector, accounts: ((account: Account) => boolean) | un
   const bySite = new Map<Site, Map<string, Tally>>();
   const byText = new Map<string, Tally>();
   for (let at = log.head; at !== undefined; at = at.next) {
-    if (accounts !== undefined && !accounts(at)) continue;
+    if (at.id <= log.since || (accounts !== undefined && !accounts(at))) continue;
     if (at.opened instanceof Error) at.read();
     const { kind } = at.family;
     const site = at.site;
@@ -169,6 +169,7 @@ export function leakReport(): LeakReport {
 /** The open accounts, in the order they were opened; at level `full` all that were opened since tracking began. */
 export function liveHandles(): LiveHandle[] {
   const handles: LiveHandle[] = [];
-  for (let at = detector().head; at !== undefined; at = at.next) handles.push(factsOf(at));
+  const log = detector();
+  for (let at = log.head; at !== undefined; at = at.next) if (at.id > log.since) handles.push(factsOf(at));
   return handles;
 }

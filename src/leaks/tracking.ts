@@ -4,6 +4,7 @@ import { type ResourceFacts, realm, type Tracker } from "../tracker";
 import { Account, Context } from "./account-record";
 import { elapsed, every, ticks } from "./clock";
 import { type Detector, detector } from "./detector";
+import { Finds } from "./finds";
 import { leakOf } from "./leak";
 import type { Leak, Level, TrackOptions } from "./types";
 
@@ -24,6 +25,7 @@ export class Session {
   readonly budget: number;
   readonly quarantine: number;
   readonly suppressions: readonly Suppression[];
+  readonly finds = new Finds();
   readonly #heldTooLong: TrackOptions["heldTooLong"];
   readonly #freeLeaked: TrackOptions["freeLeaked"];
   /** Milliseconds that stacks have taken at level `sampled`. */
@@ -287,7 +289,11 @@ function activate(log: Detector): void {
   const session = log.sessions.at(-1);
   const before = log.session;
   if (before !== undefined && before.quarantine !== session?.quarantine) log.resetQuarantine();
-  if (before === undefined || before.level === "count") log.openedBefore = openNow() - log.live;
+  if (before === undefined || before.level === "count") {
+    log.openedBefore = openNow();
+    log.since = log.lastId;
+  }
+  if (session === undefined) log.since = 0;
   log.readAll();
   log.session = session;
   if (session === undefined || session.level === "count") realm.tracker = undefined;
