@@ -113,11 +113,14 @@ export class Account implements ResourceRecord, AccountRecord {
     // Stringified now: what is kept must not reach anything.
     if (holder !== undefined) account.holder = String(holder);
     if (fresh && account.more !== undefined) account.more.refs += 1;
-    this.family.detector.opened(account, handle);
+    const { detector } = this.family;
+    // Captured here: every call deeper is one more frame to capture.
+    account.opened = fresh ? detector.openPlace() : detector.place();
+    detector.opened(account, handle);
     const firstOwner = account.more?.firstOwner;
     if (firstOwner !== undefined) {
       account.rich().firstOwner = undefined;
-      this.family.detector.twoOwners(account, firstOwner);
+      detector.twoOwners(account, firstOwner);
     }
     return account;
   }
@@ -155,6 +158,7 @@ export class Account implements ResourceRecord, AccountRecord {
     resource.refs -= this.owed;
     resource.firstClosed ??= this;
     more.by = this.holder ?? (more.context?.current.ended ? "the end of its context" : undefined);
+    more.closed = this.family.detector.place();
     this.owed = 0;
     this.family.detector.closed(this);
   }
@@ -251,7 +255,7 @@ export class Context implements ContextRecord {
   constructor(detector: Detector, id: number) {
     this.detector = detector;
     this.id = id;
-    this.opened = detector.place();
+    this.opened = detector.openPlace();
     if (this.opened !== undefined) detector.awaitReading(this);
   }
 

@@ -87,18 +87,26 @@ export class Detector {
   /** A capture of where the program is now, at the levels that take any. */
   place(): Place {
     const { session } = this;
-    return session === undefined || !session.stacks ? undefined : session.timed(capture);
+    if (session === undefined || session.otherLimit === 0) return undefined;
+    return session.level === "full" ? capture(session.otherLimit) : session.timed(capture, session.otherLimit);
+  }
+
+  /** The same, deeper. */
+  openPlace(): Place {
+    const { session } = this;
+    if (session === undefined || session.openLimit === 0) return undefined;
+    return session.level === "full" ? capture(session.openLimit) : session.timed(capture, session.openLimit);
   }
 
   read(place: Place): Place {
     if (!(place instanceof Error)) return place;
     const { session } = this;
-    const depth = session?.depth ?? 8;
-    return session === undefined ? this.sites.site(place, depth) : session.timed(() => this.sites.site(place, depth));
+    return session === undefined ? this.#site(place) : session.timed(this.#site, place);
   }
 
+  readonly #site = (taken: Error): Site => this.sites.site(taken, this.session?.depth ?? 8);
+
   opened(account: Account, handle: object): void {
-    account.opened = this.place();
     const scope = this.scopes?.current();
     if (scope !== undefined) account.rich().scope = scope;
     account.prev = this.tail;
@@ -116,7 +124,6 @@ export class Detector {
     this.registry.unregister(account);
     const { more } = account;
     if (more === undefined) return;
-    more.closed = this.place();
     if (more.scope !== undefined) {
       const now = this.scopes?.current();
       if (now !== undefined && now !== more.scope) this.scopes?.closedElsewhere(account, more.scope, now);

@@ -7,20 +7,20 @@ type Formatter = (error: Error, frames: readonly unknown[]) => unknown;
 
 const errors = Error as unknown as { stackTraceLimit?: unknown; prepareStackTrace?: Formatter };
 
-/** Frames of the library itself on top of a stack: from the user's call down to the capture. */
-const OWN_FRAMES = 8;
+/** Frames of the library itself on top of a stack, from the user's call down to the capture: of an open, of the rest. */
+export const OPEN_FRAMES = 7;
+export const OTHER_FRAMES = 6;
 
 /** What could not be recorded, for the report's blind spots. */
 export const stackTrouble = { formatterFailed: 0, lost: 0 };
 
 /**
- * The stack of the caller, unread. It keeps the receivers of its frames alive, so whoever takes one must drop or read it
+ * The stack of the caller, unread, at most `limit` frames of it: each costs, most of all where the code was optimized. It keeps the receivers of its frames alive, so whoever takes one must drop or read it
  * by the next macrotask.
  */
-export function capture(depth: number): Error {
+export function capture(limit: number): Error {
   const before = errors.stackTraceLimit;
-  if (typeof before !== "number") return captureAnyway(depth);
-  const limit = depth + OWN_FRAMES;
+  if (typeof before !== "number") return captureAnyway(limit);
   try {
     errors.stackTraceLimit = limit;
   } catch {
@@ -33,10 +33,10 @@ export function capture(depth: number): Error {
 }
 
 /** With a limit that was deleted, or is no number: without one the engine records nothing. */
-function captureAnyway(depth: number): Error {
+function captureAnyway(limit: number): Error {
   const before = Object.getOwnPropertyDescriptor(errors, "stackTraceLimit");
-  const limit = { value: depth + OWN_FRAMES, writable: true, enumerable: true, configurable: true };
-  if (!Reflect.defineProperty(errors, "stackTraceLimit", limit)) return new Error();
+  const set = { value: limit, writable: true, enumerable: true, configurable: true };
+  if (!Reflect.defineProperty(errors, "stackTraceLimit", set)) return new Error();
   const taken = new Error();
   if (before === undefined) Reflect.deleteProperty(errors, "stackTraceLimit");
   else Reflect.defineProperty(errors, "stackTraceLimit", before);

@@ -6,6 +6,7 @@ import { elapsed, every, ticks } from "./clock";
 import { type Detector, detector } from "./detector";
 import { Finds } from "./finds";
 import { leakOf } from "./leak";
+import { OPEN_FRAMES, OTHER_FRAMES } from "./stack";
 import type { Leak, Level, TrackOptions } from "./types";
 
 /** A pattern of `suppress`, and how often it was of use. */
@@ -22,6 +23,9 @@ export class Session {
   readonly level: Level;
   readonly onLeak: ((leak: Leak) => void) | undefined;
   readonly depth: number;
+  /** How many frames are captured where an account begins, and elsewhere; 0 for none. */
+  readonly openLimit: number;
+  readonly otherLimit: number;
   readonly budget: number;
   readonly quarantine: number;
   readonly suppressions: readonly Suppression[];
@@ -47,6 +51,9 @@ export class Session {
     this.level = level;
     this.onLeak = options.onLeak;
     this.depth = stackDepth;
+    this.openLimit = level === "count" ? 0 : stackDepth + OPEN_FRAMES;
+    // Half as deep: who closed is told from fewer frames than how the program came to open.
+    this.otherLimit = level === "count" ? 0 : Math.ceil(stackDepth / 2) + OTHER_FRAMES;
     this.budget = budget;
     this.quarantine = quarantine;
     this.suppressions = suppress.map((pattern) => ({ pattern, uses: 0 }));
@@ -54,15 +61,11 @@ export class Session {
     this.#freeLeaked = options.freeLeaked;
   }
 
-  get stacks(): boolean {
-    return this.level !== "count";
-  }
-
   /** Runs what a stack costs, and adds up the time at the level that has a budget. */
-  timed<R>(work: (depth: number) => R): R {
-    if (this.level !== "sampled") return work(this.depth);
+  timed<T, R>(work: (input: T) => R, input: T): R {
+    if (this.level !== "sampled") return work(input);
     const before = elapsed();
-    const result = work(this.depth);
+    const result = work(input);
     this.spent += elapsed() - before;
     return result;
   }
