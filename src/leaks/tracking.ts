@@ -292,10 +292,10 @@ function activate(log: Detector): void {
   const session = log.sessions.at(-1);
   const before = log.session;
   if (before !== undefined && before.quarantine !== session?.quarantine) log.resetQuarantine();
-  if (before === undefined || before.level === "count") {
-    log.openedBefore = openNow();
+  if (before === undefined) {
     log.since = log.lastId;
-  }
+    log.openedBefore = openNow();
+  } else if (before.level === "count") log.openedBefore = Math.max(0, openNow() - log.live);
   if (session === undefined) log.since = 0;
   log.readAll();
   log.session = session;
