@@ -75,17 +75,16 @@ export class Kind<T> {
     return true;
   }
 
-  countOpened(bytes: number): void {
+  countOpened(): void {
     const live = ++this.opened - this.freed;
     if (live > this.peak) this.peak = live;
-    this.bytes += bytes;
   }
 
   /** Runs the free function of a synchronous kind. The state says "freed" before this is called. */
   free(value: T): void {
     this.freed++;
-    // Called unbound: the free function is the user's, and this object is not.
-    const { release } = this;
+    // Called unbound: some of the platform's functions refuse a receiver that is not theirs.
+    const release = this.release;
     const returned = release(value);
     if (returned !== undefined && isThenable(returned)) throw refuseAsync(this.name, "", "free", returned);
   }

@@ -240,10 +240,6 @@ export class HandleImpl<T> implements Handle<T>, Entry {
   }
 
   decrRef(): boolean {
-    if (this.#owed > 1 && this.#core.flat) {
-      this.#owed--;
-      return false;
-    }
     return HandleImpl.#pay(this);
   }
 
@@ -311,13 +307,14 @@ export class HandleImpl<T> implements Handle<T>, Entry {
   }
 
   [OWNED](list: OwnedList): boolean {
-    return owns(this.#owners, list);
+    return this.#owners === list || owns(this.#owners, list);
   }
 
   [PAY](list: OwnedList): void {
     if (this.#owners === list) this.#owners = undefined;
     else if (owns(this.#owners, list)) this.#owners = removeOwner(this.#owners, list);
     else return;
+    if (this.#owed <= 0) return;
     HandleImpl.#pay(this);
     if (this.#owed > 0) HandleImpl.#record(this)?.escaped();
   }
@@ -330,7 +327,7 @@ export class HandleImpl<T> implements Handle<T>, Entry {
   static own(value: object, list: OwnedList, context: ContextRecord | undefined): boolean {
     if (!(#owed in value)) return false;
     if (value.#owed > 0) {
-      value.#owners = addOwner(value.#owners, list);
+      value.#owners = value.#owners === undefined ? list : addOwner(value.#owners, list);
       list.add(value);
       if (context !== undefined) HandleImpl.#record(value)?.owned(context);
     }
@@ -465,19 +462,23 @@ export class HandleImpl<T> implements Handle<T>, Entry {
 
   /** Gives back one reference: all state first, then the free. */
   static #pay<T>(handle: HandleImpl<T>): boolean {
+    const owed = handle.#owed;
     const core = handle.#core;
-    if (handle.#owed <= 0) {
-      if (handle.#owed === MOVED) throw HandleImpl.#refuse(handle, "give back");
-      return overdrawn(HandleImpl.#standing(handle));
-    }
-    if (core.flat) {
-      if (--handle.#owed > 0) return false;
-      const value = handle.#slot as T;
-      handle.#slot = undefined;
-      HandleImpl.#leave(handle);
-      core.free(value);
-      return true;
-    }
+    if (owed <= 0 || !core.flat) return HandleImpl.#payCounted(handle);
+    handle.#owed = owed - 1;
+    if (owed > 1) return false;
+    const value = handle.#slot as T;
+    handle.#slot = undefined;
+    if (handle.#owners !== undefined) HandleImpl.#leave(handle);
+    core.free(value);
+    return true;
+  }
+
+  /** Gives back one reference of an account that is not flat, or owes nothing. */
+  static #payCounted<T>(handle: HandleImpl<T>): boolean {
+    const core = handle.#core;
+    if (handle.#owed === MOVED) throw HandleImpl.#refuse(handle, "give back");
+    if (core.flat || handle.#owed === 0) return overdrawn(HandleImpl.#standing(handle));
     if (core.state === IMMORTAL) return false;
     const record = handle.#slot as AccountRecord | undefined;
     if (--handle.#owed > 0) record?.counted(-1);
@@ -533,15 +534,22 @@ export function openAccount<T>(counted: Counted<T>, holder?: string): HandleImpl
   return handle;
 }
 
-/** Opens the first account on a resource that was just made. If that fails half-way the value is freed. */
+/** Opens the first account on a resource without label and size, of a synchronous kind nobody watches. */
+export function openPlain<T>(kind: Kind<T>, value: T): HandleImpl<T> {
+  if (realm.tracker !== undefined) return openHandle(kind, value, "", 0);
+  kind.countOpened();
+  return new HandleImpl<T>(kind, value);
+}
+
+/** Opens the first account on a resource that was just made. */
 export function openHandle<T>(kind: Kind<T>, value: T, label: string, bytes: number, immortal = false): HandleImpl<T> {
-  if (immortal) return new HandleImpl<T>(new Counted(kind, value, label, bytes, 1, IMMORTAL), undefined);
-  kind.countOpened(bytes);
-  const tracked = realm.tracker !== undefined || kind.watch;
-  if (!tracked && !kind.async && label === "" && bytes === 0) return new HandleImpl<T>(kind, value);
-  const counted = new Counted(kind, value, label, bytes, 1, OPEN);
+  if (!immortal) {
+    kind.countOpened();
+    kind.bytes += bytes;
+  }
+  const counted = new Counted(kind, value, label, bytes, 1, immortal ? IMMORTAL : OPEN);
   const handle = new HandleImpl<T>(counted, undefined);
-  if (tracked) HandleImpl.track(handle, counted);
+  if (!immortal && (realm.tracker !== undefined || kind.watch)) HandleImpl.track(handle, counted);
   return handle;
 }
 

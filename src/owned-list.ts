@@ -30,7 +30,7 @@ export class OwnedList {
   }
 
   add(entry: Entry): void {
-    if (this.#kept?.has(entry)) this.#sweep();
+    if (this.#kept !== undefined && this.#kept.has(entry)) this.#sweep();
     this.items.push(entry);
   }
 
@@ -51,16 +51,17 @@ export class OwnedList {
     this.items.splice(this.items.lastIndexOf(entry), 1);
   }
 
-  /** Hands over all places for paying; what leaves from now on finds nothing to sweep. */
+  /** Hands over all places for paying. The list is at its end: what leaves from now on sweeps nothing. */
   take(): Entry[] {
-    const items = this.items;
-    this.items = [];
-    this.#gone = 0;
-    return items;
+    this.#gone = -(2 ** 30);
+    return this.items;
   }
 
   #sweep(): void {
-    this.items = this.items.filter((entry) => entry[OWNED](this));
+    const { items } = this;
+    let live = 0;
+    for (const entry of items) if (entry[OWNED](this)) items[live++] = entry;
+    items.length = live;
     this.#gone = 0;
     this.#kept = undefined;
   }
