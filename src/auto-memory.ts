@@ -132,9 +132,7 @@ export function checkCallable(verb: string, value: unknown): void {
 
 /** Takes the newest {@link Deferred} of `thing` out of a list. */
 export function takeDeferred(list: OwnedList, thing: unknown): boolean {
-  const entry = list.items.findLast((item) => item instanceof Deferred && item[THING] === thing);
-  if (entry !== undefined) list.remove(entry);
-  return entry !== undefined;
+  return list.remove((entry) => entry instanceof Deferred && entry[THING] === thing);
 }
 
 export function ended(verb: string): ReferenceError {
@@ -148,15 +146,16 @@ export function notOwned(thing: unknown): TypeError {
 
 /** Pays for a whole list, last in first out. One failure is thrown as it is, several are nested. */
 function payAll(list: OwnedList): void {
-  const items = list.take();
   let failed = false;
   let failure: unknown;
-  for (let i = items.length - 1; i >= 0; i--) {
-    try {
-      (items[i] as Entry)[PAY](list);
-    } catch (error) {
-      failure = failed ? suppress(error, failure) : error;
-      failed = true;
+  for (let piece = list.takePiece(); piece !== undefined; piece = list.takePiece()) {
+    for (let i = piece.length - 1; i >= 0; i--) {
+      try {
+        (piece[i] as Entry)[PAY](list);
+      } catch (error) {
+        failure = failed ? suppress(error, failure) : error;
+        failed = true;
+      }
     }
   }
   if (failed) throw failure;

@@ -337,7 +337,7 @@ export class HandleImpl<T> implements Handle<T>, Entry {
   /** Takes the handle out of a context's list, its newest place there first. */
   static disown(value: object, list: OwnedList): boolean {
     if (!(#owed in value) || !owns(value.#owners, list)) return false;
-    if (Array.isArray(value.#owners)) list.remove(value);
+    if (Array.isArray(value.#owners)) list.remove((entry) => entry === value);
     else list.takenOut(value);
     value.#owners = removeOwner(value.#owners, list);
     HandleImpl.#record(value)?.owned(undefined);
