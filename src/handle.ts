@@ -180,14 +180,12 @@ const MOVED = -1;
 export class HandleImpl<T> implements Handle<T>, Entry {
   #core: Kind<T> | Counted<T>;
   #slot: unknown;
-  #owed: number;
-  #owners: Owners;
+  #owed = 1;
+  #owners: Owners = undefined;
 
   constructor(core: Kind<T> | Counted<T>, slot: unknown) {
     this.#core = core;
     this.#slot = slot;
-    this.#owed = 1;
-    this.#owners = undefined;
   }
 
   get kind(): string {
@@ -244,6 +242,14 @@ export class HandleImpl<T> implements Handle<T>, Entry {
   }
 
   dup(holder?: string): Handle<T> {
+    const core = this.#core;
+    // The common case, an untracked resource that is shared already, in as few checks as there can be.
+    if (this.#owed > 0 && !core.flat && core.state === OPEN && core.record === undefined && core.count < MAX_REFS) {
+      if (realm.tracker === undefined) {
+        core.count++;
+        return new HandleImpl<T>(core, undefined);
+      }
+    }
     return openAccount(HandleImpl.#usable(this, "dup"), holder);
   }
 
@@ -464,29 +470,29 @@ export class HandleImpl<T> implements Handle<T>, Entry {
   static #pay<T>(handle: HandleImpl<T>): boolean {
     const owed = handle.#owed;
     const core = handle.#core;
-    if (owed <= 0 || !core.flat) return HandleImpl.#payCounted(handle);
+    if (owed <= 0 || (!core.flat && core.state === IMMORTAL)) return HandleImpl.#payNothing(handle);
     handle.#owed = owed - 1;
-    if (owed > 1) return false;
-    const value = handle.#slot as T;
-    handle.#slot = undefined;
-    if (handle.#owners !== undefined) HandleImpl.#leave(handle);
-    core.free(value);
-    return true;
-  }
-
-  /** Gives back one reference of an account that is not flat, or owes nothing. */
-  static #payCounted<T>(handle: HandleImpl<T>): boolean {
-    const core = handle.#core;
-    if (handle.#owed === MOVED) throw HandleImpl.#refuse(handle, "give back");
-    if (core.flat || handle.#owed === 0) return overdrawn(HandleImpl.#standing(handle));
-    if (core.state === IMMORTAL) return false;
+    if (core.flat) {
+      if (owed > 1) return false;
+      const value = handle.#slot as T;
+      handle.#slot = undefined;
+      if (handle.#owners !== undefined) HandleImpl.#leave(handle);
+      core.free(value);
+      return true;
+    }
+    if (owed === 1 && handle.#owners !== undefined) HandleImpl.#leave(handle);
     const record = handle.#slot as AccountRecord | undefined;
-    if (--handle.#owed > 0) record?.counted(-1);
-    else {
-      HandleImpl.#leave(handle);
-      record?.closed();
+    if (record !== undefined) {
+      if (owed > 1) record.counted(-1);
+      else record.closed();
     }
     return core.decrement();
+  }
+
+  /** What a payment is that changes nothing: the assertion, unless the resource is immortal. */
+  static #payNothing<T>(handle: HandleImpl<T>): boolean {
+    if (handle.#owed === MOVED) throw HandleImpl.#refuse(handle, "give back");
+    return handle.#owed > 0 ? false : overdrawn(HandleImpl.#standing(handle));
   }
 }
 
