@@ -289,7 +289,8 @@ export function overdrawn(of: Standing): false {
   if (panic === "throw") throw error;
   if (panic !== "report") panic(error);
   else {
-    const site = error.stack?.slice(`${error.name}: ${error.message}`.length) ?? "";
+    // Not every engine begins a stack with the message.
+    const site = error.stack?.replace(`${error.name}: ${error.message}`, "") ?? "";
     if (!reportedSites.has(site)) {
       // Bounded: a program that makes up call sites hears of some twice rather than growing for ever.
       if (reportedSites.size >= 1000) reportedSites.clear();
