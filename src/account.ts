@@ -82,12 +82,12 @@ export class Kind<T> {
   }
 
   /** Runs the free function of a synchronous kind. The state says "freed" before this is called. */
-  free(value: T): void {
+  free(value: T, label = ""): void {
     this.freed++;
     // Called unbound: the free function is the user's, and this object is not.
     const { release } = this;
     const returned = release(value);
-    if (returned !== undefined && isThenable(returned)) throw refuseAsync(this.name, "", "free", returned);
+    if (returned !== undefined && isThenable(returned)) throw refuseAsync(this.name, label, "free", returned);
   }
 }
 
@@ -186,7 +186,7 @@ export class Counted<T> {
     kind.bytes -= this.bytes;
     this.record?.freed();
     if (kind.async) this.#freeAsync(kind, value);
-    else kind.free(value);
+    else kind.free(value, this.label);
   }
 
   /** A free of an asynchronous kind never throws from here: who waits for `freeing` hears of it. */

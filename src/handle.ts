@@ -232,7 +232,7 @@ export class HandleImpl<T> implements Handle<T>, Entry {
     }
     const counted = HandleImpl.#usable(this, "take another reference on");
     if (counted.state === OPEN) {
-      addReference(counted);
+      addReference(counted, this.#owed);
       this.#owed++;
       HandleImpl.#record(this)?.counted(1);
     }
@@ -397,9 +397,14 @@ export class HandleImpl<T> implements Handle<T>, Entry {
     return counted;
   }
 
-  /** Registers the account with whoever keeps records of its resource. */
+  /** Registers a new account with whoever keeps records of its resource. If that fails its reference is given back. */
   static track<T>(handle: HandleImpl<T>, counted: Counted<T>, holder?: string): void {
-    handle.#slot = counted.track(handle, holder);
+    try {
+      handle.#slot = counted.track(handle, holder);
+    } catch (error) {
+      counted.decrement();
+      throw error;
+    }
   }
 
   static record(handle: object): AccountRecord | undefined {
@@ -510,10 +515,10 @@ export class WeakImpl<T, H> implements WeakHandle<H> {
   }
 }
 
-function addReference<T>(counted: Counted<T>): void {
+function addReference<T>(counted: Counted<T>, owed = 0): void {
   if (counted.count >= MAX_REFS) {
     const { kind, label, count, borrows, state } = counted;
-    const of = { kind: kind.name, label, refCount: count, owed: 0, state, borrows, record: undefined };
+    const of = { kind: kind.name, label, refCount: count, owed, state, borrows, record: undefined };
     throw refuse(
       RefOverflowError,
       of,
