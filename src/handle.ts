@@ -349,10 +349,10 @@ export class HandleImpl<T> implements Handle<T>, Entry {
 
   static moved<T>(handle: HandleImpl<T>): HandleImpl<T> {
     if (!handle.alive) throw HandleImpl.#refuse(handle, "move");
-    const to = new HandleImpl<T>(handle.#core, handle.#slot);
+    // Shared from now on: the spent handle still says what the resource owes.
+    const to = new HandleImpl<T>(HandleImpl.counted(handle), handle.#slot);
     to.#owed = handle.#owed;
     handle.#owed = MOVED;
-    if (handle.#core.flat) handle.#slot = undefined;
     HandleImpl.#leave(handle);
     HandleImpl.#record(to)?.moved(to);
     return to;

@@ -16,6 +16,7 @@ import {
 import { AsyncFreeError, LastrefError, RefOverflowError } from "../src/errors";
 import { Handle, type HandleImpl, openAccount, openHandle } from "../src/handle";
 import { RecordingTracker } from "./support/recording-tracker";
+import { thenable } from "./support/thenable";
 
 afterEach(() => vi.restoreAllMocks());
 
@@ -185,9 +186,16 @@ describe("a free function that returns a promise where none is waited for", () =
   );
 
   it("is refused for any thenable, and only for thenables", () => {
-    const thenable = { then: () => {} };
-    expect(() => Handle.of(1, (() => thenable) as () => void).decrRef()).toThrow(AsyncFreeError);
-    for (const harmless of [null, 0, "then", { then: 1 }, () => {}]) {
+    for (const late of [
+      thenable(() => {}),
+      thenable(
+        () => {},
+        () => {},
+      ),
+    ]) {
+      expect(() => Handle.of(1, (() => late) as () => void).decrRef()).toThrow(AsyncFreeError);
+    }
+    for (const harmless of [null, 0, "then", thenable(1 as never), () => {}]) {
       expect(Handle.of(1, (() => harmless) as () => void).decrRef()).toBe(true);
     }
   });
@@ -195,9 +203,18 @@ describe("a free function that returns a promise where none is waited for", () =
 
 describe("isThenable()", () => {
   it("goes by a callable then, on objects and functions", () => {
-    const callable = Object.assign(() => {}, { then: () => {} });
-    expect([{ then() {} }, callable, Promise.resolve()].map(isThenable)).toEqual([true, true, true]);
-    expect([undefined, null, 1, "a", {}, { then: true }, () => {}].map(isThenable)).toEqual(Array(7).fill(false));
+    const thenables = [
+      thenable(() => {}),
+      thenable(
+        () => {},
+        () => {},
+      ),
+      Promise.resolve(),
+    ];
+    expect(thenables.map(isThenable)).toEqual([true, true, true]);
+    expect([undefined, null, 1, "a", {}, thenable(true as never), () => {}].map(isThenable)).toEqual(
+      Array(7).fill(false),
+    );
   });
 });
 
