@@ -264,7 +264,7 @@ export class HandleImpl<T> implements Handle<T>, Entry {
     const loan = new LoanImpl<T, Handle<T>>(counted, openAccount);
     const fail = (error: unknown): unknown => {
       try {
-        loan.end();
+        LoanImpl.end(loan);
       } catch (failedFree) {
         return suppress(failedFree, error);
       }
@@ -276,7 +276,7 @@ export class HandleImpl<T> implements Handle<T>, Entry {
       if (isThenable(result)) {
         return Promise.resolve(result).then(
           (settled) => {
-            loan.end();
+            LoanImpl.end(loan);
             return settled;
           },
           (error: unknown) => {
@@ -287,7 +287,7 @@ export class HandleImpl<T> implements Handle<T>, Entry {
     } catch (error) {
       throw fail(error);
     }
-    loan.end();
+    LoanImpl.end(loan);
     return result;
   }
 
@@ -590,6 +590,7 @@ export function checkNames(kind: unknown, label: unknown, bytes: unknown): void 
   if (typeof kind !== "string" || kind === "")
     throw new TypeError(`Expected a kind that is a non-empty string, received ${received(kind)}`);
   if (typeof label !== "string") throw new TypeError(`Expected a label that is a string, received ${received(label)}`);
-  if (typeof bytes !== "number" || !(bytes >= 0))
+  // A size that is no finite number would spoil the sum of all sizes.
+  if (!Number.isFinite(bytes) || (bytes as number) < 0)
     throw new TypeError(`Expected a size in bytes, received ${received(bytes)}`);
 }

@@ -132,7 +132,7 @@ function family<T, A extends readonly unknown[]>(
     if (typeof bytes !== "function") return bytes;
     try {
       const size = bytes(value, ...args);
-      return size >= 0 ? size : 0;
+      return Number.isFinite(size) && size > 0 ? size : 0;
     } catch {
       return 0;
     }
