@@ -81,12 +81,12 @@ export class Kind<T> {
   }
 
   /** Runs the free function of a synchronous kind. The state says "freed" before this is called. */
-  free(value: T): void {
+  free(value: T, label = ""): void {
     this.freed++;
     // Called unbound: some of the platform's functions refuse a receiver that is not theirs.
     const release = this.release;
     const returned = release(value);
-    if (returned !== undefined && isThenable(returned)) throw refuseAsync(this.name, "", "free", returned);
+    if (returned !== undefined && isThenable(returned)) throw refuseAsync(this.name, label, "free", returned);
   }
 }
 
@@ -185,7 +185,7 @@ export class Counted<T> {
     kind.bytes -= this.bytes;
     this.record?.freed();
     if (kind.async) this.#freeAsync(kind, value);
-    else kind.free(value);
+    else kind.free(value, this.label);
   }
 
   /** A free of an asynchronous kind never throws from here: who waits for `freeing` hears of it. */
@@ -288,7 +288,8 @@ export function overdrawn(of: Standing): false {
   if (panic === "throw") throw error;
   if (panic !== "report") panic(error);
   else {
-    const site = error.stack?.slice(`${error.name}: ${error.message}`.length) ?? "";
+    // Not every engine begins a stack with the message.
+    const site = error.stack?.replace(`${error.name}: ${error.message}`, "") ?? "";
     if (!reportedSites.has(site)) {
       // Bounded: a program that makes up call sites hears of some twice rather than growing for ever.
       if (reportedSites.size >= 1000) reportedSites.clear();

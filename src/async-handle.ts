@@ -139,13 +139,13 @@ export class AsyncHandleImpl<T> implements AsyncHandle<T>, Entry {
     try {
       result = await use(counted.value as T, loan);
     } catch (error) {
-      loan.end();
+      LoanImpl.end(loan);
       await counted.freeing?.catch((failedFree: unknown) => {
         throw suppress(failedFree, error);
       });
       throw error;
     }
-    loan.end();
+    LoanImpl.end(loan);
     await counted.freeing;
     return result;
   }

@@ -127,13 +127,10 @@ export function suppress(error: unknown, suppressed: unknown): SuppressedError {
   return new SuppressedError(error, suppressed, "A cleanup failed while another error was under way");
 }
 
-/** What was received, as an argument mistake's message says it. */
+/** What was received, as an argument mistake's message says it. Nothing is read of an object: it may be a trap. */
 export function received(value: unknown): string {
   if (value === null) return "null";
   if (typeof value === "string") return JSON.stringify(value);
-  if (typeof value === "object" || typeof value === "function") {
-    const name = typeof value === "function" ? value.name : value.constructor?.name;
-    return `${typeof value}${name ? ` (${name})` : ""}`;
-  }
+  if (typeof value === "object" || typeof value === "function") return typeof value;
   return `${typeof value}${value === undefined ? "" : ` ${String(value)}`}`;
 }

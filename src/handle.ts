@@ -230,7 +230,7 @@ export class HandleImpl<T> implements Handle<T>, Entry {
     }
     const counted = HandleImpl.#usable(this, "take another reference on");
     if (counted.state === OPEN) {
-      addReference(counted);
+      addReference(counted, this.#owed);
       this.#owed++;
       HandleImpl.#record(this)?.counted(1);
     }
@@ -266,7 +266,7 @@ export class HandleImpl<T> implements Handle<T>, Entry {
     const loan = new LoanImpl<T, Handle<T>>(counted, openAccount);
     const fail = (error: unknown): unknown => {
       try {
-        loan.end();
+        LoanImpl.end(loan);
       } catch (failedFree) {
         return suppress(failedFree, error);
       }
@@ -278,7 +278,7 @@ export class HandleImpl<T> implements Handle<T>, Entry {
       if (isThenable(result)) {
         return Promise.resolve(result).then(
           (settled) => {
-            loan.end();
+            LoanImpl.end(loan);
             return settled;
           },
           (error: unknown) => {
@@ -289,7 +289,7 @@ export class HandleImpl<T> implements Handle<T>, Entry {
     } catch (error) {
       throw fail(error);
     }
-    loan.end();
+    LoanImpl.end(loan);
     return result;
   }
 
@@ -352,10 +352,10 @@ export class HandleImpl<T> implements Handle<T>, Entry {
 
   static moved<T>(handle: HandleImpl<T>): HandleImpl<T> {
     if (!handle.alive) throw HandleImpl.#refuse(handle, "move");
-    const to = new HandleImpl<T>(handle.#core, handle.#slot);
+    // Shared from now on: the spent handle still says what the resource owes.
+    const to = new HandleImpl<T>(HandleImpl.counted(handle), handle.#slot);
     to.#owed = handle.#owed;
     handle.#owed = MOVED;
-    if (handle.#core.flat) handle.#slot = undefined;
     HandleImpl.#leave(handle);
     HandleImpl.#record(to)?.moved(to);
     return to;
@@ -400,9 +400,14 @@ export class HandleImpl<T> implements Handle<T>, Entry {
     return counted;
   }
 
-  /** Registers the account with whoever keeps records of its resource. */
+  /** Registers a new account with whoever keeps records of its resource. If that fails its reference is given back. */
   static track<T>(handle: HandleImpl<T>, counted: Counted<T>, holder?: string): void {
-    handle.#slot = counted.track(handle, holder);
+    try {
+      handle.#slot = counted.track(handle, holder);
+    } catch (error) {
+      counted.decrement();
+      throw error;
+    }
   }
 
   static record(handle: object): AccountRecord | undefined {
@@ -517,10 +522,10 @@ export class WeakImpl<T, H> implements WeakHandle<H> {
   }
 }
 
-function addReference<T>(counted: Counted<T>): void {
+function addReference<T>(counted: Counted<T>, owed = 0): void {
   if (counted.count >= MAX_REFS) {
     const { kind, label, count, borrows, state } = counted;
-    const of = { kind: kind.name, label, refCount: count, owed: 0, state, borrows, record: undefined };
+    const of = { kind: kind.name, label, refCount: count, owed, state, borrows, record: undefined };
     throw refuse(
       RefOverflowError,
       of,
@@ -599,6 +604,7 @@ export function checkNames(kind: unknown, label: unknown, bytes: unknown): void 
   if (typeof kind !== "string" || kind === "")
     throw new TypeError(`Expected a kind that is a non-empty string, received ${received(kind)}`);
   if (typeof label !== "string") throw new TypeError(`Expected a label that is a string, received ${received(label)}`);
-  if (typeof bytes !== "number" || !(bytes >= 0))
+  // A size that is no finite number would spoil the sum of all sizes.
+  if (!Number.isFinite(bytes) || (bytes as number) < 0)
     throw new TypeError(`Expected a size in bytes, received ${received(bytes)}`);
 }

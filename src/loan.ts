@@ -34,10 +34,10 @@ export class LoanImpl<T, H> {
     throw this.#refuse("give back", LoanError);
   }
 
-  /** Ends the borrow. The last one out frees a resource that was waiting for it. */
-  end(): void {
-    this.#over = true;
-    this.#counted.endBorrow();
+  /** Ends the borrow. The last one out frees a resource that was waiting for it. Static: the borrower has no such right. */
+  static end<T, H>(loan: LoanImpl<T, H>): void {
+    loan.#over = true;
+    loan.#counted.endBorrow();
   }
 
   toString(): string {

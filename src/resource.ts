@@ -163,7 +163,7 @@ class Family<T, A extends readonly unknown[]> {
     if (typeof bytes !== "function") return bytes ?? 0;
     try {
       const size = bytes(value, ...args);
-      return size >= 0 ? size : 0;
+      return Number.isFinite(size) && size > 0 ? size : 0;
     } catch {
       return 0;
     }
