@@ -1,4 +1,4 @@
-import { DISPOSE, INSPECT, isThenable } from "./account";
+import { around, DISPOSE, INSPECT } from "./account";
 import { received, suppress } from "./errors";
 import { type Handle, HandleImpl, type Loan, OWN_DISPOSE } from "./handle";
 import { type Entry, OWNED, OwnedList, PAY, THING } from "./owned-list";
@@ -173,33 +173,10 @@ export const AutoMemory: AutoMemoryConstructor = class AutoMemory implements Aut
   static run<R>(body: (memory: AutoMemory) => R): R {
     checkCallable("run", body);
     const memory = new AutoMemory();
-    const fail = (error: unknown): unknown => {
-      try {
-        memory.dispose();
-      } catch (failedFree) {
-        return suppress(failedFree, error);
-      }
-      return error;
-    };
-    let result: R;
-    try {
-      result = body(memory);
-      if (isThenable(result)) {
-        return Promise.resolve(result).then(
-          (settled) => {
-            memory.dispose();
-            return settled;
-          },
-          (error: unknown) => {
-            throw fail(error);
-          },
-        ) as R;
-      }
-    } catch (error) {
-      throw fail(error);
-    }
-    memory.dispose();
-    return result;
+    return around(
+      () => body(memory),
+      () => memory.dispose(),
+    );
   }
 
   get disposed(): boolean {

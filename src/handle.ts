@@ -1,22 +1,30 @@
 import {
+  around,
   Counted,
   count,
   DISPOSE,
+  DRAINING,
   FREED,
   IMMORTAL,
   INSPECT,
-  isThenable,
   Kind,
   MAX_REFS,
-  named,
+  nameOf,
   OPEN,
-  overdrawn,
   REVOKED,
   refuse,
-  refuseUse,
-  type Standing,
+  standing,
 } from "./account";
-import { MovedError, RefOverflowError, received, suppress } from "./errors";
+import {
+  type ErrorFacts,
+  type LastrefError,
+  MovedError,
+  RefCountError,
+  RefOverflowError,
+  RevokedError,
+  received,
+  UseAfterFreeError,
+} from "./errors";
 import { LoanImpl } from "./loan";
 import {
   addOwner,
@@ -264,33 +272,10 @@ export class HandleImpl<T> implements Handle<T>, Entry {
   borrow<R>(use: (value: T, loan: Loan<T>) => R): R {
     const counted = HandleImpl.lend(this, use);
     const loan = new LoanImpl<T, Handle<T>>(counted, openAccount);
-    const fail = (error: unknown): unknown => {
-      try {
-        LoanImpl.end(loan);
-      } catch (failedFree) {
-        return suppress(failedFree, error);
-      }
-      return error;
-    };
-    let result: R;
-    try {
-      result = use(counted.value as T, loan);
-      if (isThenable(result)) {
-        return Promise.resolve(result).then(
-          (settled) => {
-            LoanImpl.end(loan);
-            return settled;
-          },
-          (error: unknown) => {
-            throw fail(error);
-          },
-        ) as R;
-      }
-    } catch (error) {
-      throw fail(error);
-    }
-    LoanImpl.end(loan);
-    return result;
+    return around(
+      () => use(counted.value as T, loan),
+      () => LoanImpl.end(loan),
+    );
   }
 
   isSole(): boolean {
@@ -365,9 +350,7 @@ export class HandleImpl<T> implements Handle<T>, Entry {
   static lend<T>(handle: HandleImpl<T>, use: unknown): Counted<T> {
     const counted = HandleImpl.#usable(handle, "borrow");
     if (typeof use !== "function") {
-      throw new TypeError(
-        `Cannot borrow ${named(handle.kind, handle.label)}: expected a function, received ${received(use)}`,
-      );
+      throw new TypeError(`Cannot borrow ${nameOf(counted)}: expected a function, received ${received(use)}`);
     }
     counted.borrows++;
     return counted;
@@ -390,14 +373,14 @@ export class HandleImpl<T> implements Handle<T>, Entry {
       throw new TypeError(`Cannot revoke: expected a handle of kind "${kind.name}", received ${received(handle)}`);
     }
     if (handle.#owed === MOVED) throw HandleImpl.#refuse(handle, "revoke");
-    const counted = HandleImpl.counted(handle) as Counted<unknown> as Counted<T>;
-    const what = named(handle.kind, handle.label);
-    if (counted.kind !== kind) {
-      throw new TypeError(`Cannot revoke ${what}: it was not opened by this resource definition ("${kind.name}")`);
+    const counted = HandleImpl.counted(handle);
+    const mine = (counted.kind as unknown) === kind;
+    if (!mine || counted.state === IMMORTAL) {
+      const why = mine ? "it is immortal" : `it was not opened by this resource definition ("${kind.name}")`;
+      throw new TypeError(`Cannot revoke ${nameOf(counted)}: ${why}`);
     }
-    if (counted.state === IMMORTAL) throw new TypeError(`Cannot revoke ${what}: it is immortal`);
     counted.revoke();
-    return counted;
+    return counted as Counted<unknown> as Counted<T>;
   }
 
   /** Registers a new account with whoever keeps records of its resource. If that fails its reference is given back. */
@@ -416,51 +399,43 @@ export class HandleImpl<T> implements Handle<T>, Entry {
 
   /** `Handle<key "user:1 (write)", 2 references, 1 here>`, without touching the value. */
   static describe<T>(handle: HandleImpl<T>, name: string): string {
-    const of = HandleImpl.#standing(handle);
-    let state = `${count(of.refCount, "reference")}, ${of.owed} here`;
-    if (handle.#owed === MOVED) state = "moved";
-    else if (of.state === IMMORTAL) state = "immortal";
-    else if (of.state & REVOKED) state = "revoked";
-    else if (of.state & FREED) state = "freed";
-    else if (of.state !== OPEN) state = "draining";
-    return `${name}<${named(of.kind, of.label)}, ${state}>`;
+    const counted = HandleImpl.counted(handle);
+    const { state } = counted;
+    let now = `${count(counted.count, "reference")}, ${handle.owed} here`;
+    if (handle.#owed === MOVED) now = "moved";
+    else if (state === IMMORTAL) now = "immortal";
+    else if (state & REVOKED) now = "revoked";
+    else if (state & FREED) now = "freed";
+    else if (state & DRAINING) now = "draining";
+    return `${name}<${nameOf(counted)}, ${now}>`;
   }
 
   static #record<T>(handle: HandleImpl<T>): AccountRecord | undefined {
     return handle.#core.flat ? undefined : (handle.#slot as AccountRecord | undefined);
   }
 
-  static #standing<T>(handle: HandleImpl<T>): Standing {
-    const core = handle.#core;
-    return {
-      kind: handle.kind,
-      label: handle.label,
-      refCount: handle.refCount,
-      owed: handle.owed,
-      state: core.flat ? (handle.#owed > 0 ? OPEN : FREED) : core.state,
-      borrows: core.flat ? 0 : core.borrows,
-      record: HandleImpl.#record(handle),
-    };
-  }
-
   /** The resource, shared from now on, or the error that says why it cannot be used. */
   static #usable<T>(handle: HandleImpl<T>, verb: string): Counted<T> {
-    if (handle.#owed > 0) {
-      const core = handle.#core;
-      const counted = core.flat ? HandleImpl.counted(handle) : core;
-      if (counted.usable) return counted;
-    }
+    if (handle.alive) return HandleImpl.counted(handle);
     throw HandleImpl.#refuse(handle, verb);
   }
 
-  static #refuse<T>(handle: HandleImpl<T>, verb: string): Error {
-    const of = HandleImpl.#standing(handle);
-    if (handle.#owed !== MOVED) return refuseUse(of, verb);
-    return refuse(
-      MovedError,
-      of,
-      `Cannot ${verb} ${named(of.kind, of.label)}: its account was moved to another handle`,
-    );
+  /** The error of a refused call, the first match of the error table: moved, overdrawn, revoked, used after the end. */
+  static #refuse<T>(handle: HandleImpl<T>, verb: string, overdraft = false): Error {
+    const counted = HandleImpl.counted(handle);
+    const owed = handle.owed;
+    let Refusal: new (message: string, facts: ErrorFacts) => LastrefError = UseAfterFreeError;
+    let why = standing(counted, owed);
+    if (handle.#owed === MOVED) {
+      Refusal = MovedError;
+      why = "its account was moved to another handle";
+    } else if (overdraft) {
+      Refusal = RefCountError;
+      if (counted.state !== OPEN) why = `this handle owes nothing, ${why}`;
+    } else if (counted.state & REVOKED) Refusal = RevokedError;
+    const what = `annot ${verb} ${nameOf(counted)}: ${why}`;
+    const message = Refusal === RefCountError ? `decrRefCount against refcount <= 0: c${what}` : `C${what}`;
+    return refuse(Refusal, message, counted, owed, HandleImpl.#record(handle));
   }
 
   /** The account leaves every context that owns it. */
@@ -494,10 +469,16 @@ export class HandleImpl<T> implements Handle<T>, Entry {
     return core.decrement();
   }
 
-  /** What a payment is that changes nothing: the assertion, unless the resource is immortal. */
-  static #payNothing<T>(handle: HandleImpl<T>): boolean {
-    if (handle.#owed === MOVED) throw HandleImpl.#refuse(handle, "give back");
-    return handle.#owed > 0 ? false : overdrawn(HandleImpl.#standing(handle));
+  /**
+   * What a payment is that changes nothing: on an immortal resource, or on an account that owes nothing, which is the
+   * assertion of Valkey's `decrRefCount` (`setPanic` says what becomes of it).
+   */
+  static #payNothing<T>(handle: HandleImpl<T>): false {
+    if (handle.#owed > 0) return false;
+    const error = HandleImpl.#refuse(handle, "give back", true);
+    if (handle.#owed === MOVED || realm.panic === undefined) throw error;
+    realm.panic(error);
+    return false;
   }
 }
 
@@ -524,13 +505,8 @@ export class WeakImpl<T, H> implements WeakHandle<H> {
 
 function addReference<T>(counted: Counted<T>, owed = 0): void {
   if (counted.count >= MAX_REFS) {
-    const { kind, label, count, borrows, state } = counted;
-    const of = { kind: kind.name, label, refCount: count, owed, state, borrows, record: undefined };
-    throw refuse(
-      RefOverflowError,
-      of,
-      `Cannot take another reference on ${named(kind.name, label)}: it has ${count}, and no resource can have more`,
-    );
+    const message = `Cannot take another reference on ${nameOf(counted)}: it has ${counted.count}, and no resource can have more`;
+    throw refuse(RefOverflowError, message, counted, owed);
   }
   counted.count++;
 }
