@@ -2,7 +2,8 @@
 //
 // The file and what it imports by a relative path is bundled into one temporary module; "lastref" and its entries mean
 // the built package in dist/, or with --source the files of src/ as they are now; every other package is left alone.
-import { existsSync, mkdtempSync, realpathSync, rmSync } from "node:fs";
+import { existsSync, mkdtempSync, readFileSync, realpathSync, rmSync } from "node:fs";
+import { isBuiltin } from "node:module";
 import { tmpdir } from "node:os";
 import { basename, dirname, join, resolve } from "node:path";
 import process from "node:process";
@@ -20,20 +21,33 @@ export function sourceOf(entry) {
   return found;
 }
 
+/** The built file of an entry of the package. */
+function builtOf(entry) {
+  const { exports } = JSON.parse(readFileSync(join(root, "package.json"), "utf8"));
+  const target = exports[entry.replace("lastref", ".")]?.import?.default;
+  if (target === undefined) throw new Error(`Cannot find "${entry}": package.json exports no such entry`);
+  const path = join(root, target);
+  if (!existsSync(path)) throw new Error(`Cannot find ${path}: the package has to be built first (npm run build)`);
+  return path;
+}
+
 /** An esbuild plugin that resolves packages from this project's root, wherever the bundle is put. */
 export function packages({ source = false } = {}) {
   return {
     name: "packages",
     setup(builder) {
-      builder.onResolve({ filter: /^[^./]/ }, ({ path, kind }) => {
-        if (kind === "entry-point" || path.startsWith("node:")) return undefined;
-        if (/^lastref(\/|$)/.test(path) && source) return { path: sourceOf(path) };
+      builder.onResolve({ filter: /^[^./]/ }, async ({ path, kind, pluginData }) => {
+        if (kind === "entry-point" || pluginData === "asked" || isBuiltin(path)) return undefined;
         try {
-          return { path: import.meta.resolve(path), external: true };
+          if (/^lastref(\/|$)/.test(path)) {
+            return source ? { path: sourceOf(path) } : { path: pathToFileURL(builtOf(path)).href, external: true };
+          }
         } catch (error) {
-          const hint = path.startsWith("lastref") ? "; the package has to be built first: npm run build" : "";
-          return { errors: [{ text: `${error.message}${hint}` }] };
+          return { errors: [{ text: error.message }] };
         }
+        const found = await builder.resolve(path, { kind, resolveDir: root, pluginData: "asked" });
+        if (found.errors.length > 0) return { errors: found.errors };
+        return { path: pathToFileURL(found.path).href, external: true };
       });
     },
   };
