@@ -251,8 +251,8 @@ export class HandleImpl<T> implements Handle<T>, Entry {
   dup(holder?: string): Handle<T> {
     const core = this.#core;
     // The common case, an untracked resource that is shared already, in as few checks as there can be.
-    if (this.#owed > 0 && !core.flat && core.state === OPEN && core.record === undefined && core.count < MAX_REFS) {
-      if (realm.tracker === undefined) {
+    if (this.#owed > 0 && core.state === OPEN && core.record === undefined && realm.tracker === undefined) {
+      if (core.count < MAX_REFS) {
         core.count++;
         return new HandleImpl<T>(core, undefined);
       }
@@ -458,9 +458,9 @@ export class HandleImpl<T> implements Handle<T>, Entry {
   static #pay<T>(handle: HandleImpl<T>): boolean {
     const owed = handle.#owed;
     const core = handle.#core;
-    if (owed <= 0 || (!core.flat && core.state === IMMORTAL)) return HandleImpl.#payNothing(handle);
-    handle.#owed = owed - 1;
+    if (owed <= 0) return HandleImpl.#overdrawn(handle);
     if (core.flat) {
+      handle.#owed = owed - 1;
       if (owed > 1) return false;
       const value = handle.#slot as T;
       handle.#slot = undefined;
@@ -468,6 +468,8 @@ export class HandleImpl<T> implements Handle<T>, Entry {
       core.free(value);
       return true;
     }
+    if (core.state === IMMORTAL) return false;
+    handle.#owed = owed - 1;
     if (owed === 1 && handle.#owners !== undefined) HandleImpl.#leave(handle);
     const record = handle.#slot as AccountRecord | undefined;
     if (record !== undefined) {
@@ -477,12 +479,8 @@ export class HandleImpl<T> implements Handle<T>, Entry {
     return core.decrement();
   }
 
-  /**
-   * What a payment is that changes nothing: on an immortal resource, or on an account that owes nothing, which is the
-   * assertion of Valkey's `decrRefCount` (`setPanic` says what becomes of it).
-   */
-  static #payNothing<T>(handle: HandleImpl<T>): false {
-    if (handle.#owed > 0) return false;
+  /** The assertion of Valkey's `decrRefCount`: the counts stay as they are, and `setPanic` says what becomes of it. */
+  static #overdrawn<T>(handle: HandleImpl<T>): false {
     const error = HandleImpl.#refuse(handle, "give back", true);
     if (handle.#owed === MOVED || realm.panic === undefined) throw error;
     realm.panic(error);
