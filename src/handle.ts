@@ -306,7 +306,7 @@ export class HandleImpl<T> implements Handle<T>, Entry {
     else return;
     if (this.#owed <= 0) return;
     HandleImpl.#pay(this);
-    if (this.#owed > 0) HandleImpl.#record(this)?.escaped();
+    if (this.#owed > 0 && this.#owners === undefined) HandleImpl.#record(this)?.escaped();
   }
 
   get [THING](): unknown {
@@ -317,8 +317,9 @@ export class HandleImpl<T> implements Handle<T>, Entry {
   static own(value: object, list: OwnedList, context: ContextRecord | undefined): boolean {
     if (!(#owed in value)) return false;
     if (value.#owed > 0) {
-      value.#owners = value.#owners === undefined ? list : addOwner(value.#owners, list);
+      // The list first: it looks for stale places of this handle, which are those that it does not own.
       list.add(value);
+      value.#owners = value.#owners === undefined ? list : addOwner(value.#owners, list);
       if (context !== undefined) HandleImpl.#record(value)?.owned(context);
     }
     return true;
