@@ -225,10 +225,16 @@ class ResourceImpl<T, A extends readonly unknown[]> implements Resource<T, A> {
  * console.log(file.value > 2, File.stats.live); // true 1
  * ```
  */
+export function defineResource<T>(
+  definition: ResourceDefinition<T, [value: T]> & { readonly open?: undefined },
+): Resource<T, [value: T]>;
 export function defineResource<T, A extends readonly unknown[] = [value: T]>(
   definition: ResourceDefinition<T, A>,
-): Resource<T, A> {
-  return new ResourceImpl(definition);
+): Resource<T, A>;
+export function defineResource<T, A extends readonly unknown[]>(
+  given: ResourceDefinition<T, A> | ResourceDefinition<T, [value: T]>,
+): Resource<T, A> | Resource<T, [value: T]> {
+  return new ResourceImpl(given as ResourceDefinition<T, A>);
 }
 
 /**
@@ -249,9 +255,16 @@ export function defineResource<T, A extends readonly unknown[] = [value: T]>(
  * console.log((await file.value.stat()).isFile()); // true
  * ```
  */
+export function defineAsyncResource<T>(
+  definition: AsyncResourceDefinition<T, [value: T]> & { readonly open?: undefined },
+): AsyncResource<T, [value: T]>;
 export function defineAsyncResource<T, A extends readonly unknown[] = [value: T]>(
   definition: AsyncResourceDefinition<T, A>,
-): AsyncResource<T, A> {
+): AsyncResource<T, A>;
+export function defineAsyncResource<T, A extends readonly unknown[]>(
+  given: AsyncResourceDefinition<T, A> | AsyncResourceDefinition<T, [value: T]>,
+): AsyncResource<T, A> | AsyncResource<T, [value: T]> {
+  const definition = given as AsyncResourceDefinition<T, A>;
   const family = new Family(definition, true);
   const open = definition.open ?? (identity as unknown as (...args: A) => T);
   return {

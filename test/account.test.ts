@@ -24,7 +24,7 @@ function counted(free: (value: string) => unknown = () => {}, owed = 1, label = 
   const kind = new Kind<string>("key", free);
   kind.opened++;
   kind.bytes += bytes;
-  return new Counted(kind, "value", label, bytes, owed, OPEN);
+  return new Counted<string>(kind, "value", label, bytes, owed, OPEN);
 }
 
 describe("Counted", () => {
@@ -145,7 +145,7 @@ describe("Kind", () => {
     const kind = new Kind<number>("n", () => {});
     const handles = [1, 2, 3].map((n) => openHandle(kind, n, "", 10));
     handles[0]?.decrRef();
-    handles.push(openHandle(kind, 4, "x", 5));
+    handles.push(openHandle<number>(kind, 4, "x", 5));
     expect(kind).toMatchObject({ opened: 4, freed: 1, peak: 3, bytes: 25 });
   });
 
