@@ -65,9 +65,6 @@ export interface Tracker {
   context(context: object): ContextRecord | undefined;
 }
 
-/** What {@link setPanic} takes: what becomes of an overdrawn account. */
-export type Panic<E extends Error = Error> = "throw" | "report" | ((error: E) => void);
-
 /**
  * The state that is one per realm however many copies of the library are loaded.
  *
@@ -76,7 +73,7 @@ export type Panic<E extends Error = Error> = "throw" | "report" | ((error: E) =>
 class Realm {
   #tracker: Tracker | undefined;
   #watcher: Tracker | undefined;
-  #panic: Panic = "throw";
+  #panic: ((error: Error) => void) | undefined;
   #detector: unknown;
 
   /** Hears of every resource; `undefined` while tracking is off. */
@@ -93,10 +90,11 @@ class Realm {
   set watcher(watcher: Tracker | undefined) {
     this.#watcher = watcher;
   }
-  get panic(): Panic {
+  /** Hears of overdrawn accounts; `undefined`: they throw. */
+  get panic(): ((error: Error) => void) | undefined {
     return this.#panic;
   }
-  set panic(panic: Panic) {
+  set panic(panic: ((error: Error) => void) | undefined) {
     this.#panic = panic;
   }
   /** The detector's own state, so that two copies of it share one registry. */
