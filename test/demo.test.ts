@@ -148,6 +148,13 @@ No live handle is left.
     ]);
   });
 
+  it("says so when the process may not open as many files as it wants", async () => {
+    for (let i = 0; i < 100; i++) writeFileSync(join(directory, `${i}.txt`), "line\n");
+    const limited = ["-c", 'ulimit -n 60 && exec "$@"', "sh", process.execPath, ...command, directory];
+    const { status, stderr } = spawnSync("sh", limited, { encoding: "utf8" });
+    expect([status, stderr]).toEqual([1, expect.stringMatching(/^Cannot keep 64 files open: EMFILE: .*\n$/)]);
+  });
+
   it("ends quietly when nobody reads its output any more", async () => {
     const child = spawn(process.execPath, [...command, directory], { stdio: ["ignore", "pipe", "pipe"] });
     child.stdout.destroy();
