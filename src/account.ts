@@ -68,6 +68,11 @@ export class Kind<T> {
     return true;
   }
 
+  /** No {@link Counted.state}: one check tells an open, shared resource from everything else. */
+  get state(): -1 {
+    return -1;
+  }
+
   countOpened(): void {
     const live = ++this.opened - this.freed;
     if (live > this.peak) this.peak = live;

@@ -265,7 +265,8 @@ export function defineAsyncResource<T, A extends readonly unknown[] = [value: T]
     wrap: (value, options) => new AsyncHandleImpl(family.wrap(value, options)),
     revoke(handle) {
       const counted: Counted<T> = HandleImpl.revoke(AsyncHandleImpl.account(handle) ?? handle, family.kind);
-      return counted.freeing ?? Promise.resolve();
+      // A promise of its own, so that a failure is reported as unhandled if nobody hears it.
+      return Promise.resolve(counted.freeing).then(ignore);
     },
   };
 }
@@ -275,6 +276,6 @@ const identity = <T>(value: T): T => value;
 /** The error of a synchronous open that returned a promise; the value is freed when it arrives. */
 function refuseLateValue<T>(kind: Kind<T>, returned: PromiseLike<T>): Error {
   const { release } = kind;
-  Promise.resolve(returned).then(release).catch(ignore);
-  return refuseAsync(kind.name, "", "open", returned);
+  // One chain, so that a lazy thenable is started once, and a failing free is heard as well.
+  return refuseAsync(kind.name, "", "open", Promise.resolve(returned).then(release));
 }

@@ -421,7 +421,7 @@ describe.each(FORMS)("a %s handle", (_, options) => {
 
     it("ends when the result's then cannot be read", () => {
       const handle = make();
-      const trap = Object.defineProperty({}, "then", { get: boom });
+      const trap = new Proxy({}, { get: boom });
       expect(() => handle.borrow(() => trap)).toThrow("boom");
       expect(handle.isSole()).toBe(true);
     });

@@ -52,13 +52,14 @@ export function itBehavesAsDisposable(make: MakeDisposing): void {
 
   it("frees another one from inside its free", async () => {
     const child = await build();
-    let order = "";
+    let before = -1;
+    let freed: unknown;
     const parent = await build(() => {
-      order += `parent ${child.freed()},`;
-      void child.dispose();
-      order += `child ${child.freed()}`;
+      before = child.freed();
+      freed = child.dispose();
     });
     await parent.dispose();
-    expect(order).toBe("parent 0,child 1");
+    await freed;
+    expect([before, child.freed(), parent.freed()]).toEqual([0, 1, 1]);
   });
 }
