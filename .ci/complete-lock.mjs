@@ -2,6 +2,7 @@
 //
 // A registry that holds no packages for other platforms leaves them out of package-lock.json, and npm ci then refuses the
 // file everywhere. This adds them by name, version and platform; npm fetches one only on the platform it is for.
+// It takes out "libc", which npm 10 removes and npm 11 does not miss, so that npm install leaves the file as it is.
 import { readFileSync, writeFileSync } from "node:fs";
 
 const FILE = "package-lock.json";
@@ -26,18 +27,17 @@ for (const [path, { optionalDependencies = {}, dev }] of Object.entries(packages
     const os = SYSTEMS.find((system) => words.includes(system));
     if (found(path, name) || os === undefined || !/^\d/.test(version)) continue;
     const cpu = PROCESSORS.find((processor) => words.includes(processor));
-    const libc = words.some((word) => word.startsWith("musl")) ? "musl" : "glibc";
     packages[`node_modules/${name}`] = {
       version,
       ...(cpu && { cpu: [cpu] }),
       ...(dev && { dev }),
-      ...(os === "linux" && { libc: [libc] }),
       optional: true,
       os: [os],
     };
     added.push(name);
   }
 }
+for (const entry of Object.values(packages)) delete entry.libc;
 const [root, ...rest] = Object.entries(packages);
 lock.packages = Object.fromEntries([root, ...rest.sort(([a], [b]) => a.localeCompare(b, "en"))]);
 writeFileSync(FILE, `${JSON.stringify(lock, null, 2)}\n`);

@@ -2,8 +2,10 @@ import { spawn, spawnSync } from "node:child_process";
 import { closeSync, existsSync, mkdirSync, mkdtempSync, openSync, rmSync, symlinkSync, writeFileSync } from "node:fs";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
-import { afterEach, beforeEach, describe, expect, it } from "vitest";
+import { Writable } from "node:stream";
+import { afterEach, beforeEach, describe, expect, it, vi } from "vitest";
 import { type Descriptors, descriptorCounter } from "./demo/descriptors";
+import { Screen } from "./demo/screen";
 
 interface Ended {
   readonly code: number | null;
@@ -146,6 +148,13 @@ No live handle is left.
     ]);
   });
 
+  it("says so when the process may not open as many files as it wants", async () => {
+    for (let i = 0; i < 100; i++) writeFileSync(join(directory, `${i}.txt`), "line\n");
+    const limited = ["-c", 'ulimit -n 60 && exec "$@"', "sh", process.execPath, ...command, directory];
+    const { status, stderr } = spawnSync("sh", limited, { encoding: "utf8" });
+    expect([status, stderr]).toEqual([1, expect.stringMatching(/^Cannot keep 64 files open: EMFILE: .*\n$/)]);
+  });
+
   it("ends quietly when nobody reads its output any more", async () => {
     const child = spawn(process.execPath, [...command, directory], { stdio: ["ignore", "pipe", "pipe"] });
     child.stdout.destroy();
@@ -155,5 +164,51 @@ No live handle is left.
     });
     const code = await new Promise((resolve) => child.on("close", resolve));
     expect({ code, err }).toEqual({ code: 0, err: "" });
+  });
+});
+
+describe("Screen", () => {
+  /** A stream that keeps what is written to it. */
+  function stream(shape: { isTTY?: boolean; columns?: number }): { out: NodeJS.WriteStream; written: () => string } {
+    let text = "";
+    const sink = new Writable({
+      write(chunk, _encoding, done) {
+        text += chunk;
+        done();
+      },
+    });
+    return { out: Object.assign(sink, shape) as unknown as NodeJS.WriteStream, written: () => text };
+  }
+
+  afterEach(() => vi.restoreAllMocks());
+
+  /** Shows progress at these times, in milliseconds, and then a line. */
+  function show(times: readonly number[], shape: { isTTY?: boolean; columns?: number }): string {
+    const clock = vi.spyOn(performance, "now").mockReturnValue(0);
+    const { out, written } = stream(shape);
+    const screen = new Screen(() => {}, out);
+    for (const time of times) {
+      clock.mockReturnValue(time);
+      screen.progress(() => `${time} ms`);
+    }
+    screen.line("done");
+    return written();
+  }
+
+  it("replaces one line on a terminal, within its width, and takes it away in the end", () => {
+    expect(show([10, 100, 150, 200], { isTTY: true, columns: 6 })).toBe("\r\x1b[K100 m\r\x1b[K200 m\r\x1b[Kdone\n");
+  });
+
+  it("writes whole lines to a log, rarely", () => {
+    expect(show([10, 2000, 2100, 4000], {})).toBe("2000 ms\n4000 ms\ndone\n");
+  });
+
+  it("tells of a reader that has gone, and throws on any other failure", () => {
+    const gone = vi.fn();
+    const { out } = stream({});
+    new Screen(gone, out);
+    out.emit("error", Object.assign(new Error("write EPIPE"), { code: "EPIPE" }));
+    expect(gone).toHaveBeenCalledOnce();
+    expect(() => out.emit("error", new Error("disk full"))).toThrow("disk full");
   });
 });

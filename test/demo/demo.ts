@@ -10,7 +10,7 @@ import { type Descriptors, descriptorCounter } from "./descriptors";
 import { makeMistakes } from "./mistakes";
 import { ask, Connection, Listener, listen, portOf, type Result, send, type Totals } from "./results";
 import { Screen, size, table } from "./screen";
-import { files, type Passed, reason, SKIPPED_NAMES } from "./walk";
+import { files, isExhausted, type Passed, reason, SKIPPED_NAMES } from "./walk";
 
 const MAX_OPEN = 64;
 const CONNECTIONS = 4;
@@ -99,6 +99,7 @@ async function readTree(
   let peakSeen = 0;
   let socketsSeen = 0;
   let sent: Totals | undefined;
+  let failure: unknown;
 
   await AsyncAutoMemory.run(async (memory) => {
     const listener = await listen(memory, there);
@@ -117,7 +118,7 @@ async function readTree(
     const paths = files(directory, skip, passed);
     const worker = async (connection: AsyncHandle<Socket>): Promise<void> => {
       for (const path of paths) {
-        if (gone.aborted) return;
+        if (gone.aborted || failure !== undefined) return;
         try {
           const result = await inspect(memory, path, onOpen);
           await send(connection, { ...result, path: relative(directory, path) });
@@ -131,10 +132,16 @@ async function readTree(
         screen.progress(progress);
       }
     };
-    const workers = Array.from({ length: MAX_OPEN }, (_, i) =>
-      worker(connections[i % CONNECTIONS] as AsyncHandle<Socket>),
-    );
+    const workers = Array.from({ length: MAX_OPEN }, async (_, i) => {
+      try {
+        await worker(connections[i % CONNECTIONS] as AsyncHandle<Socket>);
+      } catch (error) {
+        failure ??= error;
+      }
+    });
+    // Everybody has stopped before the context takes the files away.
     await Promise.all(workers);
+    if (failure !== undefined) throw failure;
     for (const connection of connections) await ask(connection);
     // The server has answered on every connection, so it holds its ends of them all.
     socketsSeen = Math.max(socketsSeen, descriptors?.().sockets ?? 0);
@@ -202,7 +209,8 @@ function sameTotals(a: Totals, b: Totals | undefined): boolean {
 
 /** An error of the operating system about a file, which is the tree's fault and not the program's. */
 function isFileError(error: unknown): boolean {
-  return error instanceof Error && ["open", "read"].includes((error as NodeJS.ErrnoException).syscall ?? "");
+  const { syscall = "" } = error as NodeJS.ErrnoException;
+  return ["open", "read"].includes(syscall) && !isExhausted(error);
 }
 
 /** The directory to read. `npm run` changes the working directory, and says where it was called from. */
@@ -236,7 +244,16 @@ async function main(): Promise<void> {
   }
   const gone = new AbortController();
   const screen = new Screen(() => gone.abort());
-  const agreed = await readTree(directory, all ? [] : SKIPPED_NAMES, screen, gone.signal);
+  let agreed: boolean;
+  try {
+    agreed = await readTree(directory, all ? [] : SKIPPED_NAMES, screen, gone.signal);
+  } catch (error) {
+    if (!isExhausted(error)) throw error;
+    screen.clear();
+    console.error(`Cannot keep ${MAX_OPEN} files open: ${reason(error)} (ulimit -n says how many may be)`);
+    process.exitCode = 1;
+    return;
+  }
   if (gone.signal.aborted) return;
 
   screen.line();

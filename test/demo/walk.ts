@@ -42,6 +42,7 @@ function entriesOf(directory: string, passed: Passed) {
     const entries = readdirSync(directory, { withFileTypes: true });
     return entries.sort((a, b) => (a.name < b.name ? -1 : 1));
   } catch (error) {
+    if (isExhausted(error)) throw error;
     passed.unreadable.push(`${directory}: ${reason(error)}`);
     return [];
   }
@@ -51,4 +52,9 @@ function entriesOf(directory: string, passed: Passed) {
 export function reason(error: unknown): string {
   const message = error instanceof Error ? error.message : String(error);
   return message.replace(/, \w+( '.*)?$/s, "");
+}
+
+/** Whether it is this process that cannot open more, and not the file that cannot be opened. */
+export function isExhausted(error: unknown): boolean {
+  return ["EMFILE", "ENFILE"].includes((error as NodeJS.ErrnoException).code ?? "");
 }
