@@ -72,9 +72,6 @@ export interface Tracker {
   context(context: object): ContextRecord | undefined;
 }
 
-/** What {@link setPanic} takes: what becomes of an overdrawn account. */
-export type Panic<E extends Error = Error> = "throw" | "report" | ((error: E) => void);
-
 /** How many resources of a kind were opened and freed. */
 export interface KindCounts {
   readonly name: string;
@@ -90,7 +87,7 @@ export interface KindCounts {
 class Realm {
   #tracker: Tracker | undefined;
   #watcher: Tracker | undefined;
-  #panic: Panic = "throw";
+  #panic: ((error: Error) => void) | undefined;
   #detector: unknown;
   #kinds: WeakRef<KindCounts>[] = [];
 
@@ -108,10 +105,11 @@ class Realm {
   set watcher(watcher: Tracker | undefined) {
     this.#watcher = watcher;
   }
-  get panic(): Panic {
+  /** Hears of overdrawn accounts; `undefined`: they throw. */
+  get panic(): ((error: Error) => void) | undefined {
     return this.#panic;
   }
-  set panic(panic: Panic) {
+  set panic(panic: ((error: Error) => void) | undefined) {
     this.#panic = panic;
   }
   /** The kinds that were defined, for counting what was opened before tracking began. Whoever reads it takes out the dead. */

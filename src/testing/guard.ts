@@ -2,7 +2,7 @@ import { leakError } from "./leak-error";
 import { GRACE, graceFor, reportOn, type Scope, scopes, trackFully } from "./scopes";
 import type { LeakCheckOptions } from "./without-leaks";
 
-type Hook = (call: (...context: never[]) => unknown) => unknown;
+type Hook = (call: (...context: unknown[]) => unknown) => unknown;
 
 /** The hooks of a test runner. */
 export interface Hooks {
@@ -51,7 +51,7 @@ export function leakGuard({ beforeEach, afterEach }: Hooks, options: LeakCheckOp
     if (scope !== undefined) await checkScope(scope, grace);
   };
   // Without parameters: some runners take a hook that has one for one that calls back.
-  beforeEach((...args: readonly unknown[]) => {
+  beforeEach((...args) => {
     const context = args[0] as NodeTestContext | undefined;
     scopes().join(typeof context?.name === "string" ? context.name : "");
     if (typeof context?.after !== "function") return;
