@@ -228,7 +228,7 @@ describe("freeLeaked", () => {
 });
 
 describe("a context that was dropped whole", () => {
-  it.each<[string, () => AutoMemory | AsyncAutoMemory]>([
+  it.each<[string, () => { use(handle: Handle<string>): unknown }]>([
     ["AutoMemory", () => new AutoMemory()],
     ["AsyncAutoMemory", () => new AsyncAutoMemory()],
     ["AutoMemory that was moved", () => new AutoMemory().move()],

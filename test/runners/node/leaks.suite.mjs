@@ -35,11 +35,13 @@ test("at once", { concurrency: true }, async (t) => {
         const handle = open("a");
         await pause(20);
         handle.decrRef();
-      })),
+      }),
+    ),
     t.test("clean: the other one of two at once", () =>
       withoutLeaks(async () => {
         await pause(10);
         open("b").decrRef();
-      })),
+      }),
+    ),
   ]);
 });
