@@ -27,6 +27,8 @@ export interface Scopes {
 
 /** Records whose captures wait for the next macrotask; past that many they are read at once. */
 const READ_AT_ONCE = 1024;
+/** Of the accounts closed in one turn, those whose captures are read at its end: the last. */
+const UNREAD_KEPT = 256;
 const FAMILIES_KEPT = 10_000;
 
 interface Collectable {
@@ -84,18 +86,11 @@ export class Detector {
     return this.session?.finds ?? this.#finds;
   }
 
-  /** A capture of where the program is now, at the levels that take any. */
-  place(): Place {
-    const { session } = this;
-    if (session === undefined || session.otherLimit === 0) return undefined;
-    return session.level === "full" ? capture(session.otherLimit) : session.timed(capture, session.otherLimit);
-  }
-
-  /** The same, deeper. */
-  openPlace(): Place {
+  /** A capture of where the program is now, at the levels that take any: of this many frames. */
+  place(limit: "openLimit" | "dupLimit" | "closeLimit"): Place {
     const { session } = this;
     if (session === undefined || session.openLimit === 0) return undefined;
-    return session.level === "full" ? capture(session.openLimit) : session.timed(capture, session.openLimit);
+    return session.level === "full" ? capture(session[limit]) : session.timed(capture, session[limit]);
   }
 
   read(place: Place): Place {
@@ -134,7 +129,8 @@ export class Detector {
     this.#quarantine[this.#next]?.forget();
     this.#quarantine[this.#next] = account;
     this.#next = (this.#next + 1) % size;
-    this.#unread++;
+    if (this.#unread < UNREAD_KEPT) this.#unread++;
+    else this.#quarantine.at(this.#next - 1 - UNREAD_KEPT)?.forgetUnread();
     this.#readSoon();
   }
 
