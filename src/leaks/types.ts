@@ -40,6 +40,8 @@ export interface LiveHandle {
   readonly taken: number;
   /** Where it was opened: user frames, one per line; empty if no stack was taken. */
   readonly opened: string;
+  /** Where its resource was opened, as far as that is still known. */
+  readonly created: string;
   /** Milliseconds since it was opened. */
   readonly age: number;
   readonly bytes: number;

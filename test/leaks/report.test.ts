@@ -57,6 +57,7 @@ describe("leakReport().toString()", () => {
           opened          test/leaks/report.test.ts:<line>
                           tracked (test/leaks/support.ts:<line>)
                           test/leaks/report.test.ts:<line>
+          created         test/leaks/report.test.ts:<line>
           held by         pool: owes 1, for <age>, since test/leaks/report.test.ts:<line>
           closed first    test/leaks/report.test.ts:<line>
           fix             give the connection back on every path, early returns and errors included: using connection = ...
