@@ -40,7 +40,6 @@ interface Collectable {
  * recently closed (the quarantine), and what was found.
  */
 export class Detector {
-  readonly version = 1;
   readonly sites = new SiteTable();
   readonly registry = new FinalizationRegistry<Collectable>((held) => this.#collected(held));
   session: Session | undefined = undefined;
@@ -68,6 +67,8 @@ export class Detector {
   #batch: Account[] = [];
   #contexts: Context[] = [];
   #draining = false;
+  /** Dropped accounts whose contexts have not been heard of yet. */
+  readonly #waiting = new Set<Account>();
   /** Leaks that fail a test: no warning says them again. */
   readonly #charged = new WeakSet<Leak>();
 
@@ -226,7 +227,7 @@ export class Detector {
 
   /** Whether the collector's finds have all been reported. */
   get drained(): boolean {
-    return this.#batch.length === 0 && this.#contexts.length === 0;
+    return this.#batch.length === 0 && this.#contexts.length === 0 && this.#waiting.size === 0;
   }
 
   #readPending(): void {
@@ -302,15 +303,13 @@ export class Detector {
       for (const account of owned) listed.add(account);
     }
     for (const account of batch) {
+      const waited = this.#waiting.delete(account);
       if (account.owed === 0 || listed.has(account)) continue;
       const context = account.more?.context?.current;
-      if (context !== undefined && !context.ended && !context.lost && account.more !== undefined) {
+      if (context !== undefined && !context.ended && !context.lost && !waited) {
         // Its context is as dead as it is, and about to be heard of.
-        soon(() => {
-          this.#batch.push(account);
-          if (account.more !== undefined) account.more.context = undefined;
-          this.#drain();
-        });
+        this.#waiting.add(account);
+        soon(() => this.dropped(account));
         continue;
       }
       add(leakOf("dropped", account), account);

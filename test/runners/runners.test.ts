@@ -46,7 +46,7 @@ function fromTap(stdout: string): Outcome[] {
 }
 
 const suites: [string, () => Outcome[]][] = [
-  ["vitest", () => fromJson(run([bin("vitest/vitest.mjs"), "run", "--reporter=json"], "vitest"))],
+  ["vitest", () => fromJson(run([bin("vitest/vitest.mjs"), "run", "--reporter=json", "leaks.suite.mjs"], "vitest"))],
   ["node:test", () => fromTap(run(["--test-reporter=tap", "leaks.suite.mjs"], "node"))],
   ["Jest", () => fromJson(run([bin("jest/bin/jest.js"), "--json", "leaks.suite.js"], "jest"))],
 ];
@@ -70,6 +70,15 @@ describe.each(suites)("a suite in %s", (_, outcomesOf) => {
     expect(failing?.message).toMatch(/own error/);
     const leak = failing?.message.indexOf("Leaks found") ?? -1;
     if (leak >= 0) expect(failing?.message.indexOf("own error")).toBeLessThan(leak);
+  });
+});
+
+describe("a handle that is opened in vitest after its test has ended", () => {
+  it("fails the file, and no other test", { timeout: 60_000 }, () => {
+    const stdout = run([bin("vitest/vitest.mjs"), "run", "--reporter=json", "late.suite.mjs"], "vitest");
+    expect(fromJson(stdout).map(({ passed }) => passed)).toEqual([true, true]);
+    expect(stdout).toContain(`opened after test \\"clean, but a late callback of it opens a handle\\" had ended`);
+    expect(JSON.parse(stdout.slice(stdout.indexOf("{"))).success).toBe(false);
   });
 });
 

@@ -34,10 +34,16 @@ describe("leakGuard()", () => {
     begin();
     const forgotten = open("forgotten");
     await expect(end()).rejects.toThrow(`held  key "forgotten"`);
-    // The next test is not charged with it.
+    // The next test is not charged with it, but told.
+    const warnings: string[] = [];
+    const listen = (warning: Error): void => void warnings.push(warning.message);
+    process.on("warning", listen);
     begin();
     forgotten.decrRef();
     await end();
+    await new Promise((resolve) => setImmediate(resolve));
+    process.off("warning", listen);
+    expect(warnings).toEqual([`lastref: key "forgotten" was opened in another test and closed in this one`]);
   });
 
   it("does not charge a test with what was open before", async () => {
