@@ -5,6 +5,7 @@ export default defineConfig({
     include: ["test/**/*.test.ts"],
     pool: "forks",
     execArgv: ["--expose-gc"],
+    globalSetup: ["test/setup/build.ts"],
     testTimeout: 20_000,
   },
 });
