@@ -23,6 +23,9 @@ export interface WrapOptions {
   readonly immortal?: boolean;
 }
 
+/** The open arguments as a label gets them: none for a wrapped value. Conditional, so that only `open` says what they are. */
+type OpenArgs<A extends readonly unknown[]> = A extends infer B extends readonly unknown[] ? Partial<B> : never;
+
 /** What both kinds of definition have. */
 interface Definition<T, A extends readonly unknown[]> {
   /** The name of the family in errors and reports: `"key"`. */
@@ -31,9 +34,9 @@ interface Definition<T, A extends readonly unknown[]> {
    * Names one resource. Called once, when it is opened (a wrapped value has no open arguments); one that throws is
    * contained, and the label says so. Leave it out for kinds opened millions of times.
    */
-  readonly label?: (value: T, ...args: Partial<A>) => string;
+  readonly label?: (value: T, ...args: OpenArgs<A>) => string;
   /** The size in bytes of one resource, for reports: a number, or a function called once. */
-  readonly bytes?: number | ((value: T, ...args: Partial<A>) => number);
+  readonly bytes?: number | ((value: T, ...args: OpenArgs<A>) => number);
   /** No two live resources of this kind may share a value; at level `full` the second one is reported. */
   readonly exclusive?: boolean;
   /** Accounts of this kind are registered with the garbage collector at every tracking level. */
@@ -131,7 +134,7 @@ function family<T, A extends readonly unknown[]>(
   const sizeOf = (value: T, args: A): number => {
     if (typeof bytes !== "function") return bytes;
     try {
-      const size = bytes(value, ...args);
+      const size = bytes(value, ...(args as unknown as OpenArgs<A>));
       return Number.isFinite(size) && size > 0 ? size : 0;
     } catch {
       return 0;
@@ -139,7 +142,7 @@ function family<T, A extends readonly unknown[]>(
   };
   const labelOf = (value: T, args: A): string => {
     try {
-      return label === undefined ? "" : String(label(value, ...args));
+      return label === undefined ? "" : String(label(value, ...(args as unknown as OpenArgs<A>)));
     } catch (error) {
       return `(no label: ${error instanceof Error ? error.message : "the label function threw"})`;
     }

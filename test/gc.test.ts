@@ -115,8 +115,8 @@ describe("a dropped handle", () => {
 });
 
 describe.each([
-  ["AutoMemory", () => new AutoMemory()],
-  ["AsyncAutoMemory", () => new AsyncAutoMemory()],
+  ["AutoMemory", (): Pick<AutoMemory, "use" | "open" | "size"> => new AutoMemory()],
+  ["AsyncAutoMemory", (): Pick<AutoMemory, "use" | "open" | "size"> => new AsyncAutoMemory()],
 ] as const)("a long-lived %s", (_, make) => {
   it("holds only the live ones of the handles that pass through it, and a constant", async () => {
     const memory = make();
