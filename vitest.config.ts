@@ -1,5 +1,8 @@
 import { defineConfig } from "vitest/config";
 
+// Where to write what every test came to, as JSON, for a program that counts.
+const report = process.env.LASTREF_TEST_REPORT;
+
 const core = [
   "errors",
   "account",
@@ -10,6 +13,7 @@ const core = [
   "resource",
   "auto-memory",
   "async-auto-memory",
+  "panic",
 ];
 
 export default defineConfig({
@@ -19,6 +23,7 @@ export default defineConfig({
     execArgv: ["--expose-gc"],
     globalSetup: ["test/setup/build.ts"],
     testTimeout: 20_000,
+    reporters: report ? ["default", ["json", { outputFile: report }]] : ["default"],
     coverage: {
       provider: "v8",
       include: core.map((name) => `src/${name}.ts`),

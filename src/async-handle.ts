@@ -201,7 +201,7 @@ export class AsyncHandleImpl<T> implements AsyncHandle<T>, Entry {
   /** See {@link HandleImpl.disown}. */
   static disown(value: object, list: OwnedList): boolean {
     if (!(#owners in value) || !owns(value.#owners, list)) return false;
-    if (Array.isArray(value.#owners)) list.remove(value);
+    if (Array.isArray(value.#owners)) list.remove((entry) => entry === value);
     else list.takenOut(value);
     value.#owners = removeOwner(value.#owners, list);
     HandleImpl.record(value.#account)?.owned(undefined);

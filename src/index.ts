@@ -1,4 +1,4 @@
-export { MAX_REFS, setPanic } from "./account";
+export { MAX_REFS } from "./account";
 export { AsyncAutoMemory, type AsyncAutoMemoryConstructor } from "./async-auto-memory";
 export type { AsyncHandle, AsyncLoan } from "./async-handle";
 export { AutoMemory, type AutoMemoryConstructor } from "./auto-memory";
@@ -7,6 +7,7 @@ export {
   type ErrorFacts,
   LastrefError,
   type LastrefErrorClass,
+  LeakError,
   LoanError,
   MovedError,
   RefCountError,
@@ -17,6 +18,7 @@ export {
   UseAfterFreeError,
 } from "./errors";
 export { Handle, type HandleOptions, type Loan, type WeakHandle } from "./handle";
+export { type Panic, setPanic } from "./panic";
 export {
   type AsyncResource,
   type AsyncResourceDefinition,

@@ -1,7 +1,8 @@
 import { type Counted, ignore, isThenable, Kind, refuseAsync } from "./account";
 import { type AsyncHandle, AsyncHandleImpl } from "./async-handle";
 import { received } from "./errors";
-import { checkNames, type Handle, HandleImpl, openHandle } from "./handle";
+import { checkNames, type Handle, HandleImpl, openHandle, openPlain } from "./handle";
+import { realm } from "./tracker";
 
 /** What a kind has opened and freed so far. Plain counters, always on; immortal resources are not in them. */
 export interface ResourceStats {
@@ -23,9 +24,6 @@ export interface WrapOptions {
   readonly immortal?: boolean;
 }
 
-/** The open arguments as a label gets them: none for a wrapped value. Conditional, so that only `open` says what they are. */
-type OpenArgs<A extends readonly unknown[]> = A extends infer B extends readonly unknown[] ? Partial<B> : never;
-
 /** What both kinds of definition have. */
 interface Definition<T, A extends readonly unknown[]> {
   /** The name of the family in errors and reports: `"key"`. */
@@ -34,9 +32,9 @@ interface Definition<T, A extends readonly unknown[]> {
    * Names one resource. Called once, when it is opened (a wrapped value has no open arguments); one that throws is
    * contained, and the label says so. Leave it out for kinds opened millions of times.
    */
-  readonly label?: (value: T, ...args: OpenArgs<A>) => string;
+  readonly label?: (value: T, ...args: Partial<A>) => string;
   /** The size in bytes of one resource, for reports: a number, or a function called once. */
-  readonly bytes?: number | ((value: T, ...args: OpenArgs<A>) => number);
+  readonly bytes?: number | ((value: T, ...args: Partial<A>) => number);
   /** No two live resources of this kind may share a value; at level `full` the second one is reported. */
   readonly exclusive?: boolean;
   /** Accounts of this kind are registered with the garbage collector at every tracking level. */
@@ -108,58 +106,107 @@ export interface AsyncResource<T, A extends readonly unknown[] = unknown[]> exte
   revoke(handle: AsyncHandle<T>): Promise<void>;
 }
 
-/** The kind a definition makes, and how a value of it gets its first account. */
-interface Family<T, A extends readonly unknown[]> {
+/** A definition, checked: the kind it makes, and how a value of it gets its first account. */
+class Family<T, A extends readonly unknown[]> {
   readonly kind: Kind<T>;
-  account(value: T, args: A): HandleImpl<T>;
-  wrap(value: T, options: WrapOptions | undefined): HandleImpl<T>;
-}
+  readonly open: ((...args: A) => T | PromiseLike<T>) | undefined;
+  readonly #label: Definition<T, A>["label"];
+  readonly #bytes: Definition<T, A>["bytes"];
+  /** Neither a label nor a size to keep. */
+  readonly plain: boolean;
 
-function family<T, A extends readonly unknown[]>(
-  definition: ResourceDefinition<T, A> | AsyncResourceDefinition<T, A>,
-  async: boolean,
-): Family<T, A> {
-  const { label, bytes = 0, exclusive = false, watch = false } = definition;
-  checkNames(definition.kind, "", typeof bytes === "function" ? 0 : bytes);
-  for (const name of ["free", "open", "label"] as const) {
-    const given = definition[name];
-    if (typeof given !== "function" && (given !== undefined || name === "free")) {
-      throw new TypeError(
-        `Cannot define kind "${definition.kind}": expected ${name} to be a function, received ${received(given)}`,
-      );
+  constructor(definition: AsyncResourceDefinition<T, A>, async: boolean) {
+    const { label, bytes, exclusive = false, watch = false } = definition;
+    checkNames(definition.kind, "", typeof bytes === "number" ? bytes : 0);
+    for (const name of ["free", "open", "label", "bytes"] as const) {
+      const given = definition[name];
+      if (typeof given === "function" || (name === "bytes" && typeof given === "number")) continue;
+      if (given !== undefined || name === "free") {
+        throw new TypeError(
+          `Cannot define kind "${definition.kind}": expected ${name} to be a function, received ${received(given)}`,
+        );
+      }
+    }
+    this.kind = new Kind<T>(definition.kind, definition.free, async, exclusive, watch);
+    realm.kinds.push(new WeakRef(this.kind));
+    this.open = definition.open;
+    this.#label = label;
+    this.#bytes = bytes;
+    this.plain = label === undefined && !bytes && !async && !watch;
+  }
+
+  account(value: T, args: A): HandleImpl<T> {
+    return openHandle(this.kind, value, this.#labelOf(value, args), this.#bytesOf(value, args));
+  }
+
+  wrap(value: T, { label, immortal }: WrapOptions = {}): HandleImpl<T> {
+    const none = [] as unknown as A;
+    const given = label ?? this.#labelOf(value, none);
+    checkNames(this.kind.name, given, 0);
+    return openHandle(this.kind, value, given, this.#bytesOf(value, none), immortal === true);
+  }
+
+  stats(): ResourceStats {
+    const { opened, freed, peak, bytes } = this.kind;
+    return { live: opened - freed, opened, freed, peak, bytes };
+  }
+
+  #labelOf(value: T, args: A): string {
+    try {
+      const label = this.#label;
+      return label === undefined ? "" : String(label(value, ...args));
+    } catch (error) {
+      return `(no label: ${error instanceof Error ? error.message : "the label function threw"})`;
     }
   }
-  const kind = new Kind<T>(definition.kind, definition.free, async, exclusive, watch);
-  const none = [] as unknown as A;
-  const sizeOf = (value: T, args: A): number => {
-    if (typeof bytes !== "function") return bytes;
+
+  #bytesOf(value: T, args: A): number {
+    const bytes = this.#bytes;
+    if (typeof bytes !== "function") return bytes ?? 0;
     try {
-      const size = bytes(value, ...(args as unknown as OpenArgs<A>));
+      const size = bytes(value, ...args);
       return Number.isFinite(size) && size > 0 ? size : 0;
     } catch {
       return 0;
     }
-  };
-  const labelOf = (value: T, args: A): string => {
-    try {
-      return label === undefined ? "" : String(label(value, ...(args as unknown as OpenArgs<A>)));
-    } catch (error) {
-      return `(no label: ${error instanceof Error ? error.message : "the label function threw"})`;
-    }
-  };
-  const plain = label === undefined && bytes === 0;
-  const account = (value: T, args: A): HandleImpl<T> =>
-    plain ? openHandle(kind, value, "", 0) : openHandle(kind, value, labelOf(value, args), sizeOf(value, args));
-  const wrap = (value: T, options: WrapOptions = {}): HandleImpl<T> => {
-    const given = options.label ?? labelOf(value, none);
-    checkNames(kind.name, given, 0);
-    return openHandle(kind, value, given, sizeOf(value, none), options.immortal === true);
-  };
-  return { kind, account, wrap };
+  }
 }
 
-function statsOf({ opened, freed, peak, bytes }: Kind<never>): ResourceStats {
-  return { live: opened - freed, opened, freed, peak, bytes };
+class ResourceImpl<T, A extends readonly unknown[]> implements Resource<T, A> {
+  readonly kind: string;
+  readonly #family: Family<T, A>;
+  readonly #kind: Kind<T>;
+  readonly #open: (...args: A) => T;
+  readonly #plain: boolean;
+
+  constructor(definition: ResourceDefinition<T, A>) {
+    this.#family = new Family(definition, false);
+    this.#kind = this.#family.kind;
+    this.#open = definition.open ?? (identity as unknown as (...args: A) => T);
+    this.#plain = this.#family.plain;
+    this.kind = this.#kind.name;
+  }
+
+  get stats(): ResourceStats {
+    return this.#family.stats();
+  }
+
+  open(...args: A): Handle<T> {
+    const open = this.#open;
+    const value = open(...args);
+    if (typeof value === "object" && isThenable(value) && this.#family.open !== undefined) {
+      throw refuseLateValue(this.#kind, value as PromiseLike<T>);
+    }
+    return this.#plain ? openPlain(this.#kind, value) : this.#family.account(value, args);
+  }
+
+  wrap(value: T, options?: WrapOptions): Handle<T> {
+    return this.#family.wrap(value, options);
+  }
+
+  revoke(handle: Handle<T>): void {
+    HandleImpl.revoke(handle, this.#kind);
+  }
 }
 
 /**
@@ -180,26 +227,16 @@ function statsOf({ opened, freed, peak, bytes }: Kind<never>): ResourceStats {
  * console.log(file.value > 2, File.stats.live); // true 1
  * ```
  */
+export function defineResource<T>(
+  definition: ResourceDefinition<T, [value: T]> & { readonly open?: undefined },
+): Resource<T, [value: T]>;
 export function defineResource<T, A extends readonly unknown[] = [value: T]>(
   definition: ResourceDefinition<T, A>,
-): Resource<T, A> {
-  const { kind, account, wrap } = family(definition, false);
-  const open = definition.open ?? (identity as unknown as (...args: A) => T);
-  return {
-    kind: kind.name,
-    get stats() {
-      return statsOf(kind);
-    },
-    open(...args: A): Handle<T> {
-      const value = open(...args);
-      if (definition.open !== undefined && isThenable(value)) throw refuseLateValue(kind, value as PromiseLike<T>);
-      return account(value, args);
-    },
-    wrap: (value, options) => wrap(value, options),
-    revoke(handle) {
-      HandleImpl.revoke(handle, kind);
-    },
-  };
+): Resource<T, A>;
+export function defineResource<T, A extends readonly unknown[]>(
+  given: ResourceDefinition<T, A> | ResourceDefinition<T, [value: T]>,
+): Resource<T, A> | Resource<T, [value: T]> {
+  return new ResourceImpl(given as ResourceDefinition<T, A>);
 }
 
 /**
@@ -220,22 +257,29 @@ export function defineResource<T, A extends readonly unknown[] = [value: T]>(
  * console.log((await file.value.stat()).isFile()); // true
  * ```
  */
+export function defineAsyncResource<T>(
+  definition: AsyncResourceDefinition<T, [value: T]> & { readonly open?: undefined },
+): AsyncResource<T, [value: T]>;
 export function defineAsyncResource<T, A extends readonly unknown[] = [value: T]>(
   definition: AsyncResourceDefinition<T, A>,
-): AsyncResource<T, A> {
-  const { kind, account, wrap } = family(definition, true);
+): AsyncResource<T, A>;
+export function defineAsyncResource<T, A extends readonly unknown[]>(
+  given: AsyncResourceDefinition<T, A> | AsyncResourceDefinition<T, [value: T]>,
+): AsyncResource<T, A> | AsyncResource<T, [value: T]> {
+  const definition = given as AsyncResourceDefinition<T, A>;
+  const family = new Family(definition, true);
   const open = definition.open ?? (identity as unknown as (...args: A) => T);
   return {
-    kind: kind.name,
+    kind: family.kind.name,
     get stats() {
-      return statsOf(kind);
+      return family.stats();
     },
     async open(...args: A): Promise<AsyncHandle<T>> {
-      return new AsyncHandleImpl(account(await open(...args), args));
+      return new AsyncHandleImpl(family.account(await open(...args), args));
     },
-    wrap: (value, options) => new AsyncHandleImpl(wrap(value, options)),
+    wrap: (value, options) => new AsyncHandleImpl(family.wrap(value, options)),
     revoke(handle) {
-      const counted: Counted<T> = HandleImpl.revoke(AsyncHandleImpl.account(handle) ?? handle, kind);
+      const counted: Counted<T> = HandleImpl.revoke(AsyncHandleImpl.account(handle) ?? handle, family.kind);
       // A promise of its own, so that a failure is reported as unhandled if nobody hears it.
       return Promise.resolve(counted.freeing).then(ignore);
     },

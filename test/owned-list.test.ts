@@ -26,6 +26,13 @@ function leave(list: OwnedList, item: Item): void {
   list.left();
 }
 
+/** All places, the oldest first; the list is empty after it. */
+function drained(list: OwnedList): Entry[] {
+  const pieces: Entry[][] = [];
+  for (let piece = list.takePiece(); piece !== undefined; piece = list.takePiece()) pieces.unshift(piece);
+  return pieces.flat();
+}
+
 describe("OwnedList", () => {
   it("counts what it owns, not what has left", () => {
     const { list, items } = filled(5);
@@ -35,21 +42,21 @@ describe("OwnedList", () => {
   });
 
   it("holds at most twice the live entries and a constant", () => {
-    const { list, items } = filled(10_000);
-    for (const [i, item] of items.entries()) {
-      leave(list, item);
-      expect(list.items.length).toBeLessThanOrEqual(2 * (10_000 - i - 1) + 17);
+    for (const gone of [0, 10, 100, 5000, 9000, 9990, 10_000]) {
+      const { list, items } = filled(10_000);
+      for (const item of items.slice(0, gone)) leave(list, item);
+      expect(list.size).toBe(10_000 - gone);
+      expect(drained(list).length).toBeLessThanOrEqual(2 * (10_000 - gone) + 17);
     }
-    expect(list.size).toBe(0);
   });
 
   it("leaves the places alone until more than half of them are gone", () => {
-    const { list, items } = filled(100);
-    for (const item of items.slice(0, 50)) leave(list, item);
-    expect([list.items.length, list.size]).toEqual([100, 50]);
-    leave(list, items[50] as Item);
-    expect([list.items.length, list.size]).toEqual([49, 49]);
-    expect(list.items).toEqual(items.slice(51));
+    const half = filled(100);
+    for (const item of half.items.slice(0, 50)) leave(half.list, item);
+    expect([half.list.size, drained(half.list).length]).toEqual([50, 100]);
+    const more = filled(100);
+    for (const item of more.items.slice(0, 51)) leave(more.list, item);
+    expect([more.list.size, drained(more.list)]).toEqual([49, more.items.slice(51)]);
   });
 
   it("looks at each place a constant number of times, in whichever order the entries leave", () => {
@@ -66,19 +73,35 @@ describe("OwnedList", () => {
     }
   });
 
-  it("hands over its places and starts empty", () => {
-    const { list, items } = filled(3);
-    leave(list, items[0] as Item);
-    expect(list.take()).toEqual(items);
-    expect([list.items, list.size]).toEqual([[], 0]);
+  it("hands over its pieces, the newest first, until it is empty", () => {
+    const { list, items } = filled(200);
+    const pieces: Entry[][] = [];
+    for (let piece = list.takePiece(); piece !== undefined; piece = list.takePiece()) pieces.push(piece);
+    expect(pieces.length).toBeGreaterThan(1);
+    expect(pieces.reverse().flat()).toEqual(items);
+    expect([list.size, list.takePiece()]).toEqual([0, undefined]);
+  });
+
+  it("sweeps what leaves while it is paid for, without a look at the piece that was handed over", () => {
+    const { list, items } = filled(200);
+    const newest = list.takePiece() ?? [];
+    const rest = items.slice(0, items.length - newest.length);
+    for (const item of rest.slice(0, -1)) leave(list, item);
+    expect(list.size).toBe(1);
+    const places = drained(list);
+    expect(places.at(-1)).toBe(rest.at(-1));
+    expect(places.length).toBeLessThanOrEqual(17);
+    expect(newest).toEqual(items.slice(rest.length));
   });
 
   it("removes the newest place of an entry that stands in several", () => {
-    const { list, items } = filled(2);
-    const [a, b] = items as [Item, Item];
-    list.add(a);
-    list.remove(a);
-    expect(list.items).toEqual([a, b]);
+    const { list, items } = filled(100);
+    const first = items[0] as Item;
+    list.add(first);
+    expect(list.remove((entry) => entry === first)).toBe(true);
+    expect([list.size, list.remove((entry) => entry instanceof Item && !entry.owned)]).toEqual([100, false]);
+    expect(list.remove((entry) => entry === first)).toBe(true);
+    expect([list.size, drained(list)]).toEqual([99, items.slice(1)]);
   });
 });
 

@@ -1,7 +1,7 @@
 import { afterEach, describe, expect, it, vi } from "vitest";
-import { setPanic } from "../src/account";
 import { RefCountError } from "../src/errors";
 import { Handle } from "../src/handle";
+import { setPanic } from "../src/panic";
 import { defineAsyncResource } from "../src/resource";
 
 afterEach(() => setPanic("throw"));

@@ -69,7 +69,8 @@ describe("defineResource()", () => {
       [{ kind: "", free }, /^Expected a kind that is a non-empty string/],
       [{ free }, /received undefined$/],
     ];
-    for (const define of [defineResource, defineAsyncResource]) {
+    const defines: ((definition: never) => unknown)[] = [defineResource, defineAsyncResource];
+    for (const define of defines) {
       for (const [definition, message] of wrong) {
         expect(() => define(definition as never)).toThrow(TypeError);
         expect(() => define(definition as never)).toThrow(message);
