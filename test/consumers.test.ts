@@ -147,10 +147,15 @@ describe("the tarball", () => {
   );
 
   it(
-    "passes are-the-types-wrong",
+    "passes are-the-types-wrong, the entry for vitest as ESM only",
     async () => {
-      const { code, output } = await run(bin("attw"), [tarball, "--profile", "node16", "--format", "ascii"], root);
-      expect({ code, output }).toMatchObject({ code: 0, output: expect.stringContaining("No problems found") });
+      for (const args of [
+        ["--profile", "node16", "--exclude-entrypoints", "vitest"],
+        ["--profile", "esm-only", "--entrypoints", "vitest"],
+      ]) {
+        const { code, output } = await run(bin("attw"), [tarball, "--format", "ascii", ...args], root);
+        expect({ code, output }).toMatchObject({ code: 0 });
+      }
     },
     60 * SECONDS,
   );

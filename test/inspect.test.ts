@@ -88,7 +88,7 @@ describe("a handle as data", () => {
     const handle = Key.open({ password: "hunter2" });
     const { port1, port2 } = new MessageChannel();
     const received = new Promise((resolve) =>
-      port2.addEventListener("message", (event) => resolve((event as MessageEvent).data)),
+      port2.addEventListener("message", (event) => resolve((event as unknown as { data: unknown }).data)),
     );
     port2.start();
     port1.postMessage(handle);
