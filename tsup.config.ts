@@ -13,6 +13,7 @@ const core = [
   "auto-memory",
   "async-auto-memory",
   "index",
+  "leases/index",
 ];
 
 export default defineConfig({
