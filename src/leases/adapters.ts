@@ -53,7 +53,7 @@ export function fromIoredis(client: IoredisClient): SendCommand {
   need("fromIoredis", client, "call");
   const keyPrefix = client.options?.keyPrefix;
   if (keyPrefix === undefined || keyPrefix.length === 0) {
-    return ([command, ...args]) => client.call(command as string, ...args);
+    return ([command = "", ...args]) => client.call(command.toLowerCase(), ...args);
   }
   if (typeof keyPrefix !== "string") {
     throw new TypeError(
@@ -62,8 +62,10 @@ export function fromIoredis(client: IoredisClient): SendCommand {
   }
   const known = new Set(client.getBuiltinCommands());
   return ([command = "", ...args]) => {
-    if (!known.has(command.toLowerCase()) && args[0] !== undefined) args[0] = keyPrefix + args[0];
-    return client.call(command, ...args);
+    // iovalkey knows its commands by their names in small letters only.
+    const name = command.toLowerCase();
+    if (!known.has(name) && args[0] !== undefined) args[0] = keyPrefix + args[0];
+    return client.call(name, ...args);
   };
 }
 

@@ -279,6 +279,7 @@ export const Leases: LeasesConstructor = class Leases implements Leases {
       busy.push(hold.release());
     }
     await Promise.allSettled(busy);
+    await this.#quorum.quiet();
   }
 };
 

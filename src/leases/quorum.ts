@@ -36,6 +36,8 @@ export class Quorum {
   /** Every server has said who it is, and no two are the same. */
   #distinct: boolean;
   #graced = false;
+  /** Deletions that no attempt waits for. */
+  readonly #undoing = new Set<Promise<unknown>>();
 
   constructor(nodes: readonly SendCommand[], need: number, timeout: number, fenceTtl: number) {
     this.#nodes = nodes.map((send) => new LeaseNode(send, timeout));
@@ -75,13 +77,18 @@ export class Quorum {
     return tally;
   }
 
+  /** Every deletion has been answered, or has had its time. */
+  async quiet(): Promise<void> {
+    await Promise.all(this.#undoing);
+  }
+
   async #acquireOne(node: LeaseNode, bid: Bid): Promise<Attempt> {
     try {
       const { taken, fence, left } = await node.acquire(bid, this.#fenceTtl);
       return { won: taken, fence, left, split: false, fault: undefined, final: false };
     } catch (error) {
-      // Nobody waits for this: behind the bid on one connection, and on another the key still expires.
-      if (!(error instanceof CannotCompare)) node.release(bid.keys.lock, bid.token).catch(ignore);
+      // No attempt waits for this: it is behind the bid on its connection, and on another one the key still expires.
+      if (!(error instanceof CannotCompare)) this.#undo(node, bid);
       return { won: false, fence: undefined, left: undefined, split: false, fault: error, final: isHopeless(error) };
     }
   }
@@ -126,13 +133,22 @@ export class Quorum {
   /** Waits for the nodes that answered the bid; the others are told as well, and again if they answer late. */
   async #clean(bid: Bid, votes: readonly Promise<boolean>[], grabs: ReadonlyMap<LeaseNode, Grab>): Promise<void> {
     const answered = new Set(grabs.keys());
-    const cleaning = this.#nodes.map((node, i) => {
-      const undo = (): Promise<unknown> => node.release(bid.keys.lock, bid.token).catch(ignore);
-      if (!answered.has(node)) votes[i]?.then((taken) => taken && undo(), ignore);
-      const cleaned = undo();
-      return answered.has(node) ? cleaned : undefined;
+    const cleaning = this.#nodes.map((node, i): Promise<unknown> | undefined => {
+      const undone = this.#undo(node, bid);
+      if (answered.has(node)) return undone;
+      votes[i]?.then((taken) => taken && this.#undo(node, bid), ignore);
+      return undefined;
     });
     await Promise.all(cleaning);
+  }
+
+  #undo(node: LeaseNode, bid: Bid): Promise<unknown> {
+    const undoing = node
+      .release(bid.keys.lock, bid.token)
+      .catch(ignore)
+      .finally(() => this.#undoing.delete(undoing));
+    this.#undoing.add(undoing);
+    return undoing;
   }
 
   /** The refusal of one server under two names, once both have said who they are. */
