@@ -38,8 +38,9 @@ function drift(ttl: number): number {
 /**
  * One lock as this process knows it: its clock, its renewals and its release.
  *
- * A timer reaches this object, so this object reaches nothing that a user holds but through a `WeakRef`: a lease whose
- * handles were all dropped is collected, its renewals stop, and the server lets the key expire.
+ * A timer reaches this object, so from a moment after it was started this object reaches nothing that a user holds but
+ * through a `WeakRef`: a lease whose handles were all dropped is collected, its renewals stop, and the server lets the
+ * key expire.
  */
 export class Hold {
   readonly name: string;
@@ -56,13 +57,16 @@ export class Hold {
   #deadline = 0;
   /** The deadline on the clock that goes on while a machine sleeps, and that somebody may set. */
   #wallDeadline = 0;
+  /** Its place among the young, -1 for none. */
+  #age = -1;
   #end: LeaseLostError | "released" | undefined;
   #timer: Timer | undefined;
   #renewing: Promise<void> | undefined;
-  #releasing: Promise<ReleaseOutcome> | undefined;
+  #releasing: Promise<void> | undefined;
   #outcome: ReleaseOutcome | undefined;
-  #resource: WeakRef<Counted<unknown>> | undefined;
-  #listeners: WeakRef<Listeners> | undefined;
+  /** Strong until {@link settle}, weak from then on. */
+  #resource: Counted<unknown> | WeakRef<Counted<unknown>> | undefined;
+  #listeners: Listeners | WeakRef<Listeners> | undefined;
 
   constructor(
     keeper: Keeper,
@@ -115,12 +119,22 @@ export class Hold {
 
   /** Renews from now on, for as long as the resource is reachable. */
   start(resource: Counted<unknown>): void {
-    this.#resource = new WeakRef(resource);
+    this.#resource = resource;
+    this.#age = young.push(this) - 1;
+    if (this.#age === 0) later(1, settle);
+  }
+
+  /** Called a moment after {@link start}. Most leases are short, and those need neither the timer nor the reference. */
+  settle(): void {
+    this.#age = -1;
+    if (this.#end !== undefined) return;
+    this.#resource = new WeakRef(this.#resource as Counted<unknown>);
     this.#arm();
   }
 
+  /** Once it is being given back nothing is left to be collected for, so whoever listens is heard of for certain. */
   listen(listeners: Listeners): void {
-    this.#listeners = new WeakRef(listeners);
+    this.#listeners = this.#releasing === undefined ? new WeakRef(listeners) : listeners;
   }
 
   /** It is not held any more: the state first, then everybody who listens. */
@@ -131,7 +145,7 @@ export class Hold {
   }
 
   /** Gives the key back, once. Never rejects: what failed is an outcome, and told to `onReleaseFailed`. */
-  release(): Promise<ReleaseOutcome> {
+  release(): Promise<void> {
     this.#releasing ??= this.#release();
     return this.#releasing;
   }
@@ -162,7 +176,7 @@ export class Hold {
     this.#end = new LeaseLostError(`Cannot rely on lease "${this.name}": ${what[reason]}`, {
       kind: "lease",
       label: this.name,
-      refCount: this.#resource?.deref()?.count ?? 0,
+      refCount: deref(this.#resource)?.count ?? 0,
       owed: 0,
       reason,
       deadline: this.#deadline,
@@ -175,38 +189,48 @@ export class Hold {
     // The longest hold is over while the key is still ours.
     if (error.reason === "max-hold") void this.release();
     else if (this.#releasing === undefined) this.#keeper.vacated(this);
-    this.#listeners?.deref()?.lost(error);
+    deref(this.#listeners)?.lost(error);
     guarded(this.#keeper.onLost, this.name, error);
   }
 
-  async #release(): Promise<ReleaseOutcome> {
+  #release(): Promise<void> {
     const lost = this.lost;
     this.#end ??= "released";
     cancel(this.#timer);
-    // The one in flight could still be carried out, but no new one is sent.
-    if (this.#renewing !== undefined) await this.#renewing;
-    const { quorum } = this.#keeper;
-    // One server has said that the key is not ours; of several, some may still have it.
-    if (lost?.reason === "taken" && quorum.single) this.#outcome = "not-held";
-    else {
-      const { verdict, errors } = await quorum.release(this.keys, this.token);
-      this.#outcome = verdict === "yes" ? "released" : verdict === "no" ? "not-held" : "unknown";
-      if (verdict === "unknown") guarded(this.#keeper.onReleaseFailed, this.name, errors[0]);
-    }
-    this.#keeper.vacated(this);
-    this.#listeners?.deref()?.settled(this.#outcome);
-    return this.#outcome;
+    this.#listeners = deref(this.#listeners);
+    this.#resource = undefined;
+    if (this.#age >= 0) young[this.#age] = undefined;
+    // The renewal in flight could still be carried out, but no new one is sent.
+    if (this.#renewing !== undefined) return this.#renewing.then(() => this.#giveBack(lost));
+    return this.#giveBack(lost);
   }
 
-  readonly #tick = (): void => {
+  #giveBack(lost: LeaseLostError | undefined): Promise<void> {
+    const { quorum, onReleaseFailed } = this.#keeper;
+    // One server has said that the key is not ours; of several, some may still have it.
+    if (lost?.reason === "taken" && quorum.single) return Promise.resolve().then(() => this.#settled("not-held"));
+    return quorum.release(this.keys, this.token).then(({ verdict, errors }) => {
+      this.#settled(verdict === "yes" ? "released" : verdict === "no" ? "not-held" : "unknown");
+      if (verdict === "unknown") guarded(onReleaseFailed, this.name, errors[0]);
+    });
+  }
+
+  #settled(outcome: ReleaseOutcome): void {
+    this.#outcome = outcome;
+    this.#keeper.vacated(this);
+    deref(this.#listeners)?.settled(outcome);
+    this.#listeners = undefined;
+  }
+
+  #tick(): void {
     if (this.remaining === 0) return;
     if (this.#renewable && now() >= this.#renewAt) this.#renewing = this.#renew();
     this.#arm();
-  };
+  }
 
   /** One renewal at a time, for a resource that somebody still holds, while it may be held longer. */
   get #renewable(): boolean {
-    return this.#renewing === undefined && this.#deadline < this.#endsAt && this.#resource?.deref() !== undefined;
+    return this.#renewing === undefined && this.#deadline < this.#endsAt && deref(this.#resource) !== undefined;
   }
 
   async #renew(): Promise<void> {
@@ -229,8 +253,21 @@ export class Hold {
 
   #arm(): void {
     const next = this.#renewable ? Math.min(this.#renewAt, this.#deadline) : this.#deadline;
-    this.#timer = later(Math.max(0, Math.ceil(next - now())), this.#tick);
+    this.#timer = later(Math.max(0, Math.ceil(next - now())), () => this.#tick());
   }
+}
+
+/** Those that were started a moment ago. One timer serves all. */
+let young: (Hold | undefined)[] = [];
+
+function settle(): void {
+  const holds = young;
+  young = [];
+  for (const hold of holds) hold?.settle();
+}
+
+function deref<T extends object>(reference: T | WeakRef<T> | undefined): T | undefined {
+  return reference instanceof WeakRef ? reference.deref() : reference;
 }
 
 /** When a command was sent, on both clocks, and the time to live that it asked for. */

@@ -140,11 +140,8 @@ class LeaseImpl implements Lease {
     return this.toString();
   }
 
-  /** Keeps the lease, and with it whoever listens, until the outcome is known. */
-  static async release(lease: Lease): Promise<void> {
-    const given = lease as LeaseImpl;
-    const outcome = await given.#hold.release();
-    given.#audience?.settled(outcome);
+  static release(lease: Lease): Promise<void> {
+    return (lease as LeaseImpl).#hold.release();
   }
 
   #listen(): Audience {

@@ -4,7 +4,7 @@ import { LeaseLostError, LeaseTimeoutError, LeaseUnsupportedError, received } fr
 import { Hold, type Keeper, remaining, type Sent, type Times } from "./hold";
 import { type Lease, openLease } from "./lease";
 import { Line, Waiter } from "./line";
-import { CannotCompare } from "./node";
+import { CannotCompare, type Keys } from "./node";
 import {
   type AcquireOptions,
   checkWait,
@@ -93,7 +93,8 @@ export const Leases: LeasesConstructor = class Leases implements Leases {
   readonly #quorum: Quorum;
   readonly #keeper: Keeper;
   readonly #lines = new Map<string, Line>();
-  readonly #holds = new Set<Hold>();
+  /** Lines that are idle, at a guess: counted when they become so, and swept when there are many. */
+  #idle = 0;
   readonly #forcing = new Set<Promise<unknown>>();
   #closing: Promise<void> | undefined;
 
@@ -109,19 +110,19 @@ export const Leases: LeasesConstructor = class Leases implements Leases {
     };
   }
 
-  async acquire(name: string, options: AcquireOptions = {}): Promise<AsyncHandle<Lease>> {
-    return (await this.#enter(name, options, checkWait(options.wait), false)) as AsyncHandle<Lease>;
+  acquire(name: string, options: AcquireOptions = {}): Promise<AsyncHandle<Lease>> {
+    return this.#enter(name, options, false) as Promise<AsyncHandle<Lease>>;
   }
 
-  async tryAcquire(name: string, options: TryAcquireOptions = {}): Promise<AsyncHandle<Lease> | undefined> {
-    return this.#enter(name, options, 0, true);
+  tryAcquire(name: string, options: TryAcquireOptions = {}): Promise<AsyncHandle<Lease> | undefined> {
+    return this.#enter(name, options, true);
   }
 
   async force(name: string, options: ForceOptions = {}): Promise<AsyncHandle<Lease>> {
     const times = this.#settings.timesFor(options.ttl);
-    this.#settings.keysOf(name);
+    const keys = this.#settings.keysOf(name);
     if (this.#closing !== undefined) throw closed(name);
-    const forcing = this.#force(name, times);
+    const forcing = this.#force(name, keys, times);
     this.#forcing.add(forcing);
     try {
       return await forcing;
@@ -140,25 +141,29 @@ export const Leases: LeasesConstructor = class Leases implements Leases {
   }
 
   [INSPECT](): string {
-    return `Leases<${this.#closing === undefined ? `${this.#holds.size} held` : "closed"}>`;
+    return `Leases<${this.#closing === undefined ? `${this.#held} held` : "closed"}>`;
   }
 
-  #enter(
-    name: string,
-    { signal, ttl }: TryAcquireOptions,
-    wait: number,
-    trying: boolean,
-  ): Promise<AsyncHandle<Lease> | undefined> {
-    const times = this.#settings.timesFor(ttl);
-    this.#settings.keysOf(name);
-    checkSignal(signal);
-    if (signal?.aborted) return Promise.reject(signal.reason);
-    if (this.#closing !== undefined) throw closed(name);
-    const line = this.#line(name);
+  get #held(): number {
+    let held = 0;
+    for (const line of this.#lines.values()) if (line.hold !== undefined) held++;
+    return held;
+  }
+
+  #enter(name: string, options: AcquireOptions, trying: boolean): Promise<AsyncHandle<Lease> | undefined> {
+    // What is thrown in here rejects.
     return new Promise((resolve, reject) => {
+      const wait = trying ? 0 : checkWait(options.wait);
+      const times = this.#settings.timesFor(options.ttl);
+      const line = this.#lines.get(name) ?? new Line(name, this.#settings.keysOf(name), this.#emptied);
+      const { signal } = options;
+      checkSignal(signal);
+      if (signal?.aborted) throw signal.reason;
+      if (this.#closing !== undefined) throw closed(name);
+      this.#lines.set(name, line);
       const waiter = new Waiter(line, times, wait, trying, signal, resolve, reject);
       const taken = line.hold !== undefined && line.hold.remaining > 0;
-      const behind = line.waiters.size > 1 || line.attempt !== undefined || line.pausing;
+      const behind = line.first !== waiter || line.attempt !== undefined || line.pausing;
       if (waiter.once && (taken || behind)) waiter.miss();
       else this.#advance(line);
     });
@@ -167,48 +172,71 @@ export const Leases: LeasesConstructor = class Leases implements Leases {
   /** Sends the first waiter's bid, unless one is under way, the lock is here, or a pause is not over. */
   #advance(line: Line): void {
     if (line.attempt !== undefined || line.hold !== undefined || line.pausing) return;
-    const { first } = line;
-    if (first !== undefined) line.attempt = this.#try(line, first);
-    else if (this.#lines.get(line.name) === line) this.#lines.delete(line.name);
-  }
-
-  async #try(line: Line, waiter: Waiter): Promise<void> {
-    let ending: Ending;
-    try {
-      ending = await this.#bid(line.name, waiter.times, false);
-    } catch (error) {
-      line.attempt = undefined;
-      waiter.fail(error);
-      this.#advance(line);
+    if (line.first !== undefined) {
+      line.attempt = this.#try(line, line.first);
       return;
     }
-    const { hold, attempt } = ending;
+    line.left = undefined;
+    line.fault = undefined;
+    if (++this.#idle >= MOST_IDLE) this.#sweep();
+  }
+
+  /** Lines stay a while, because the same names come back and a map that always changes is dear; but never many. */
+  #sweep(): void {
+    this.#idle = 0;
+    for (const [name, line] of this.#lines) if (line.idle) this.#lines.delete(name);
+  }
+
+  readonly #emptied = (line: Line): void => {
+    line.resume();
+    this.#advance(line);
+  };
+
+  #try(line: Line, waiter: Waiter): Promise<void> {
+    return this.#bid(line.name, line.keys, waiter.times, false).then(
+      (ending) => this.#decide(line, waiter, ending),
+      (error: unknown) => {
+        line.attempt = undefined;
+        waiter.fail(error);
+        this.#advance(line);
+      },
+    );
+  }
+
+  #decide(line: Line, waiter: Waiter, { hold, attempt }: Ending): Promise<void> | undefined {
     line.left = attempt.left;
     line.fault = attempt.fault;
-    if (hold !== undefined && line.waiters.has(waiter)) {
+    if (hold === undefined) {
+      line.attempt = undefined;
+      if (attempt.final) waiter.fail(attempt.fault);
+      for (const other of line.waiters) if (other.once) other.miss();
+      const next = (): void => this.#advance(line);
+      if (line.first !== undefined && line.hold === undefined) line.pause(attempt.split, next);
+      else next();
+      return undefined;
+    }
+    if (waiter.waits) {
       line.attempt = undefined;
       line.resume();
       waiter.grant(this.#grant(line, hold));
-      return;
+      return undefined;
     }
     // Whoever asked has left meanwhile.
-    if (hold !== undefined) await hold.release();
-    line.attempt = undefined;
-    if (attempt.final) waiter.fail(attempt.fault);
-    if (hold === undefined) for (const other of line.waiters) if (other.once) other.miss();
-    const next = (): void => this.#advance(line);
-    if (hold === undefined && line.waiters.size > 0 && line.hold === undefined) line.pause(attempt.split, next);
-    else next();
+    return hold.release().then(() => {
+      line.attempt = undefined;
+      this.#advance(line);
+    });
   }
 
-  async #force(name: string, times: Times): Promise<AsyncHandle<Lease>> {
-    const { attempt, hold } = await this.#bid(name, times, true);
+  async #force(name: string, keys: Keys, times: Times): Promise<AsyncHandle<Lease>> {
+    const { attempt, hold } = await this.#bid(name, keys, times, true);
     if (hold === undefined) throw attempt.final ? attempt.fault : unanswered(name, attempt.fault);
     if (this.#closing !== undefined) {
       await hold.release();
       throw closed(name);
     }
-    const line = this.#line(name);
+    const line = this.#lines.get(name) ?? new Line(name, keys, this.#emptied);
+    this.#lines.set(name, line);
     const robbed = line.hold;
     const handle = this.#grant(line, hold);
     robbed?.lose("taken");
@@ -216,38 +244,41 @@ export const Leases: LeasesConstructor = class Leases implements Leases {
   }
 
   /** One attempt, with a token of its own. */
-  async #bid(name: string, times: Times, force: boolean): Promise<Ending> {
-    const keys = this.#settings.keysOf(name);
-    const fenced = this.#settings.fence ?? this.#quorum.single;
+  #bid(name: string, keys: Keys, times: Times, force: boolean): Promise<Ending> {
+    const { fence } = this.#settings;
+    const { scripted, single } = this.#quorum;
+    if (!scripted && fence) {
+      return Promise.reject(unsupported(name, "a fence takes a script, and its server forbids them"));
+    }
     const token = randomToken();
     const at = now();
     const sent: Sent = { at, wall: Date.now(), ttl: Hold.ttl(times, times.maxHold) };
-    const scripted = this.#quorum.scripted;
-    if (!scripted && this.#settings.fence)
-      throw unsupported(name, "a fence takes a script, and its server forbids them");
-    const attempt = await this.#quorum.acquire({ keys, token, ttl: sent.ttl, fenced: fenced && scripted, force });
-    if (attempt.won) {
-      if (remaining(sent) > 0) {
-        return { attempt, hold: new Hold(this.#keeper, name, keys, token, attempt.fence, times, sent) };
+    const fenced = scripted && (fence ?? single);
+    return this.#quorum.acquire({ keys, token, ttl: sent.ttl, fenced, force }).then((attempt) => {
+      if (attempt.won) {
+        const hold = new Hold(this.#keeper, name, keys, token, attempt.fence, times, sent);
+        return remaining(sent) > 0 ? { attempt, hold } : this.#tooLate(attempt, hold, sent);
       }
-      await this.#quorum.release(keys, token);
-      const fault = new Error(`It took longer than the ttl of ${sent.ttl} ms to hear that it was acquired`);
-      return { attempt: { ...attempt, won: false, fault }, hold: undefined };
-    }
-    if (attempt.fault instanceof CannotCompare) throw unsupported(name, attempt.fault.message);
-    // It turned out that scripts are forbidden: again without, or with the refusal.
-    if (scripted && !this.#quorum.scripted) return this.#bid(name, times, force);
-    return { attempt, hold: undefined };
+      if (attempt.fault instanceof CannotCompare) throw unsupported(name, attempt.fault.message);
+      // It turned out that scripts are forbidden: again without, or with the refusal.
+      if (scripted && !this.#quorum.scripted) return this.#bid(name, keys, times, force);
+      return { attempt, hold: undefined };
+    });
+  }
+
+  /** It is ours, for no time at all: that is nothing to hand out. */
+  async #tooLate(attempt: Attempt, hold: Hold, sent: Sent): Promise<Ending> {
+    await hold.release();
+    const fault = new Error(`It took longer than the ttl of ${sent.ttl} ms to hear that it was acquired`);
+    return { attempt: { ...attempt, won: false, fault }, hold: undefined };
   }
 
   #grant(line: Line, hold: Hold): AsyncHandle<Lease> {
     line.hold = hold;
-    this.#holds.add(hold);
     return openLease(hold);
   }
 
   #vacated(hold: Hold): void {
-    this.#holds.delete(hold);
     const line = this.#lines.get(hold.name);
     if (line?.hold !== hold) return;
     line.hold = undefined;
@@ -256,32 +287,22 @@ export const Leases: LeasesConstructor = class Leases implements Leases {
     this.#advance(line);
   }
 
-  #line(name: string): Line {
-    let line = this.#lines.get(name);
-    if (line === undefined) {
-      line = new Line(name, (emptied) => {
-        emptied.resume();
-        this.#advance(emptied);
-      });
-      this.#lines.set(name, line);
-    }
-    return line;
-  }
-
   async #close(): Promise<void> {
     const busy: unknown[] = [...this.#forcing];
     for (const line of [...this.#lines.values()]) {
-      busy.push(line.attempt);
-      for (const waiter of [...line.waiters]) waiter.fail(closed(line.name));
-    }
-    for (const hold of [...this.#holds]) {
-      hold.lose("closed");
-      busy.push(hold.release());
+      const { attempt, hold } = line;
+      busy.push(attempt);
+      for (const waiter of line.waiters) waiter.fail(closed(line.name));
+      hold?.lose("closed");
+      busy.push(hold?.release());
     }
     await Promise.allSettled(busy);
-    await this.#quorum.quiet();
+    await this.#quorum.close();
   }
 };
+
+/** How many names are remembered that nobody uses. */
+const MOST_IDLE = 256;
 
 /** How one attempt ended: with a hold, or with the reason why there is none. */
 interface Ending {

@@ -2,13 +2,19 @@ import type { AsyncHandle } from "../async-handle";
 import { LeaseTimeoutError } from "../errors";
 import type { Hold, Times } from "./hold";
 import type { Lease } from "./lease";
+import type { Keys } from "./node";
 import { cancel, later, now, type Signal, type Timer } from "./platform";
 
-/** One caller that waits for a lease. Settling it takes it out of its line, with its timer and its listener. */
+/** One caller that waits for a lease, and its place in its line. Settling it takes it out of its line, with its timer and its listener. */
 export class Waiter {
   readonly times: Times;
   /** Asks once, and takes a miss for an answer. */
   readonly once: boolean;
+  /** The neighbours in the line. */
+  before: Waiter | undefined;
+  after: Waiter | undefined;
+  /** Whether it still waits. */
+  waits = true;
   readonly #line: Line;
   readonly #trying: boolean;
   readonly #since = now();
@@ -16,6 +22,7 @@ export class Waiter {
   readonly #reject: (error: unknown) => void;
   readonly #signal: Signal | undefined;
   readonly #timer: Timer | undefined;
+  readonly #abort: (() => void) | undefined;
 
   constructor(
     line: Line,
@@ -34,8 +41,11 @@ export class Waiter {
     this.#reject = reject;
     this.#signal = signal;
     this.#timer = this.once || wait === Infinity ? undefined : later(wait, () => this.timeOut());
-    signal?.addEventListener("abort", this.#abort);
-    line.waiters.add(this);
+    if (signal !== undefined) {
+      this.#abort = () => this.fail(signal.reason);
+      signal.addEventListener("abort", this.#abort);
+    }
+    line.add(this);
   }
 
   grant(handle: AsyncHandle<Lease> | undefined): void {
@@ -77,12 +87,9 @@ export class Waiter {
 
   #leave(): void {
     cancel(this.#timer);
-    this.#signal?.removeEventListener("abort", this.#abort);
-    const { waiters } = this.#line;
-    if (waiters.delete(this) && waiters.size === 0) this.#line.emptied();
+    if (this.#abort !== undefined) this.#signal?.removeEventListener("abort", this.#abort);
+    if (this.waits) this.#line.remove(this);
   }
-
-  readonly #abort = (): void => this.fail(this.#signal?.reason);
 }
 
 const SHORTEST_PAUSE = 50;
@@ -93,8 +100,10 @@ const SPLIT_PAUSE = 50;
 /** Everything this process knows of one name: who holds it here, who waits, and when to ask the servers again. */
 export class Line {
   readonly name: string;
+  readonly keys: Keys;
   /** First in, first out. */
-  readonly waiters = new Set<Waiter>();
+  first: Waiter | undefined;
+  #last: Waiter | undefined;
   /** The lease that this process has. While it has it, nobody asks the servers. */
   hold: Hold | undefined;
   /** The one attempt under way. */
@@ -108,19 +117,42 @@ export class Line {
 
   readonly #onEmptied: (line: Line) => void;
 
-  constructor(name: string, onEmptied: (line: Line) => void) {
+  constructor(name: string, keys: Keys, onEmptied: (line: Line) => void) {
     this.name = name;
+    this.keys = keys;
     this.#onEmptied = onEmptied;
   }
 
-  /** Nobody waits any more. */
-  emptied(): void {
-    this.#onEmptied(this);
+  add(waiter: Waiter): void {
+    waiter.before = this.#last;
+    if (this.#last === undefined) this.first = waiter;
+    else this.#last.after = waiter;
+    this.#last = waiter;
   }
 
-  get first(): Waiter | undefined {
-    for (const waiter of this.waiters) return waiter;
-    return undefined;
+  /** From anywhere in the line, at once. */
+  remove(waiter: Waiter): void {
+    const { before, after } = waiter;
+    waiter.waits = false;
+    waiter.before = undefined;
+    waiter.after = undefined;
+    if (before === undefined) this.first = after;
+    else before.after = after;
+    if (after === undefined) this.#last = before;
+    else after.before = before;
+    if (this.first === undefined) this.#onEmptied(this);
+  }
+
+  /** Whoever waits now, first come first. */
+  get waiters(): Waiter[] {
+    const all: Waiter[] = [];
+    for (let waiter = this.first; waiter !== undefined; waiter = waiter.after) all.push(waiter);
+    return all;
+  }
+
+  /** Nobody holds it, waits for it or asks for it here. */
+  get idle(): boolean {
+    return this.hold === undefined && this.first === undefined && this.attempt === undefined;
   }
 
   get pausing(): boolean {

@@ -1,16 +1,7 @@
 import { ignore } from "../account";
-import {
-  integer,
-  isForbidden,
-  isNoScript,
-  isUnknown,
-  isWrongType,
-  list,
-  NoAnswer,
-  type SendCommand,
-  text,
-} from "./command";
-import { cancel, later, randomToken } from "./platform";
+import { Asked } from "./asked";
+import { integer, isForbidden, isNoScript, isUnknown, isWrongType, list, type SendCommand, text } from "./command";
+import { randomToken } from "./platform";
 import { ACQUIRE, EXTEND, LOOK, RAISE, RELEASE, type Script } from "./scripts";
 
 /** The keys of one name: the lock itself, and the counter that its fences come from. */
@@ -50,17 +41,22 @@ export class CannotCompare extends Error {
   override readonly name = "CannotCompare";
 }
 
-/** One server (or cluster), and how it is spoken to. Every call rejects when its answer is unknown or an error. */
+/**
+ * One server (or cluster), and how it is spoken to. Every call rejects when its answer is unknown or an error.
+ *
+ * A lease is two commands, and everything here is measured against those: one promise a command, and one timer for all
+ * commands that wait.
+ */
 export class LeaseNode {
   readonly #send: SendCommand;
-  readonly #timeout: number;
+  readonly #asked: Asked;
   #means: Means | undefined;
   /** The server's own name for itself; empty where it keeps that to itself, undefined until it was asked. */
   runId: string | undefined;
 
   constructor(send: SendCommand, timeout: number) {
     this.#send = send;
-    this.#timeout = timeout;
+    this.#asked = new Asked(timeout);
   }
 
   /** Whether fences can be had, as far as that is known. */
@@ -69,69 +65,71 @@ export class LeaseNode {
   }
 
   acquire(bid: Bid, fenceTtl: number): Promise<Grab> {
-    if (this.#means === undefined || !bid.fenced) return this.#acquireWithCare(bid, fenceTtl);
-    return this.#acquireByScript(bid, fenceTtl);
+    if (this.#means === undefined) return this.#acquireFirst(bid, fenceTtl);
+    return bid.fenced ? this.#acquireByScript(bid, fenceTtl) : this.#acquirePlainly(bid);
   }
 
   /** Whether the key was still ours and has its time again. */
   extend(key: string, token: string, ttl: number): Promise<boolean> {
-    if (this.scripted) return this.#compare(EXTEND, [key], [token, String(ttl)]);
-    return this.#native(["SET", key, token, "IFEQ", token, "PX", String(ttl)], (reply) => text(reply) === "OK");
+    if (this.scripted) return this.#run(EXTEND, ["1", key, token, String(ttl)], isOne);
+    return this.#native(["SET", key, token, "IFEQ", token, "PX", String(ttl)], isOk);
   }
 
   /** Whether the key was still ours; it is gone. */
   release(key: string, token: string): Promise<boolean> {
-    if (this.scripted) return this.#compare(RELEASE, [key], [token]);
-    return this.#native(this.#deletion(this.#means, key, token), (reply) => integer(reply) === 1);
+    if (this.scripted) return this.#run(RELEASE, ["1", key, token], isOne);
+    return this.#native(this.#deletion(this.#means, key, token), isOne);
   }
 
   /** Whether the key was still ours and no later fence from this node is below this one. */
   raise(keys: Keys, token: string, fence: number, fenceTtl: number): Promise<boolean> {
-    return this.#compare(RAISE, [keys.lock, keys.fence], [token, String(fence), String(fenceTtl)]);
+    return this.#run(RAISE, ["2", keys.lock, keys.fence, token, String(fence), String(fenceTtl)], isOne);
   }
 
   /** Asks the server for its name. Never rejects: a server that does not answer is asked again the next time. */
   async identify(): Promise<void> {
     try {
-      const info = text(await this.#ask(["INFO", "server"])) ?? "";
+      const info = (await this.#ask(["INFO", "server"], text)) ?? "";
       this.runId = /^run_id:(\w+)/m.exec(info)?.[1] ?? "";
     } catch (error) {
       if (isForbidden(error) || isUnknown(error)) this.runId = "";
     }
   }
 
-  async #acquireByScript(bid: Bid, fenceTtl: number): Promise<Grab> {
-    const { keys, token, ttl, force } = bid;
-    const args = [token, String(ttl), String(fenceTtl), force ? "1" : "0"];
-    const reply = list(await this.#run(ACQUIRE, [keys.lock, keys.fence], args, this.#undo(bid)));
-    const taken = integer(reply[0]) === 1;
-    const second = integer(reply[1]);
-    return { taken, fence: taken ? second : undefined, left: taken ? undefined : second };
+  /** Leaves no timer behind, unless somebody still waits for an answer. */
+  close(): void {
+    this.#asked.close();
   }
 
-  async #acquireWithCare(bid: Bid, fenceTtl: number): Promise<Grab> {
-    if (bid.fenced) {
-      try {
-        const grab = await this.#acquireByScript(bid, fenceTtl);
-        this.#means = "script";
-        return grab;
-      } catch (error) {
-        if (!isForbidden(error)) throw error;
-        await this.#learn(bid.keys.lock);
-        throw error;
-      }
+  /** Nothing is taken before it is known how it can be given back. */
+  async #acquireFirst(bid: Bid, fenceTtl: number): Promise<Grab> {
+    if (!bid.fenced) {
+      await this.#learn(bid.keys.lock);
+      return this.#acquirePlainly(bid);
     }
-    // Nothing is taken before it is known how it can be given back.
-    if (this.#means === undefined) await this.#learn(bid.keys.lock);
+    try {
+      const grab = await this.#acquireByScript(bid, fenceTtl);
+      this.#means = "script";
+      return grab;
+    } catch (error) {
+      if (isForbidden(error)) await this.#learn(bid.keys.lock);
+      throw error;
+    }
+  }
+
+  #acquireByScript(bid: Bid, fenceTtl: number): Promise<Grab> {
+    const { keys, token, ttl, force } = bid;
+    const args = ["2", keys.lock, keys.fence, token, String(ttl), String(fenceTtl), force ? "1" : "0"];
+    return this.#run(ACQUIRE, args, grabbed, bid);
+  }
+
+  async #acquirePlainly(bid: Bid): Promise<Grab> {
     const { keys, token, ttl } = bid;
     const words = ["SET", keys.lock, token, "PX", String(ttl)];
     if (!bid.force) words.push("NX");
-    if (text(await this.#ask(words, this.#undo(bid))) === "OK") {
-      return { taken: true, fence: undefined, left: undefined };
-    }
-    const left = integer(
-      await (this.scripted ? this.#run(LOOK, [keys.lock], [token]) : this.#ask(["PTTL", keys.lock])),
-    );
+    if (await this.#ask(words, isOk, undefined, bid)) return TAKEN;
+    const look = ["1", keys.lock, token];
+    const left = await (this.scripted ? this.#run(LOOK, look, integer) : this.#ask(["PTTL", keys.lock], integer));
     return { taken: left === OURS, fence: undefined, left };
   }
 
@@ -142,7 +140,7 @@ export class LeaseNode {
   async #learn(key: string): Promise<void> {
     const nothing = randomToken();
     try {
-      await this.#run(RELEASE, [key], [nothing]);
+      await this.#run(RELEASE, ["1", key, nothing], isOne);
       this.#means = "script";
       return;
     } catch (error) {
@@ -150,7 +148,7 @@ export class LeaseNode {
     }
     const has = async (words: string[]): Promise<boolean> => {
       try {
-        await this.#ask(words);
+        await this.#ask(words, isOk);
         return true;
       } catch (error) {
         if (isWrongType(error)) return true;
@@ -173,59 +171,67 @@ export class LeaseNode {
     return means === "DELIFEQ" ? ["DELIFEQ", key, token] : ["DELEX", key, "IFEQ", token];
   }
 
-  /** What becomes of a bid that is answered after nobody waits any more: whatever it took is given back. */
-  #undo(bid: Bid): (reply: unknown) => void {
-    return (reply) => {
-      const taken = Array.isArray(reply) ? integer(reply[0]) === 1 : text(reply) === "OK";
-      if (taken) this.release(bid.keys.lock, bid.token).catch(ignore);
-    };
-  }
-
-  async #compare(script: Script, keys: string[], args: string[]): Promise<boolean> {
-    return integer(await this.#run(script, keys, args)) === 1;
-  }
-
   /** A key of another type is not ours. */
-  async #native(words: string[], ours: (reply: unknown) => boolean): Promise<boolean> {
-    try {
-      return ours(await this.#ask(words));
-    } catch (error) {
+  #native(words: string[], ours: (reply: unknown) => boolean): Promise<boolean> {
+    return this.#ask(words, ours).catch((error: unknown) => {
       if (isWrongType(error)) return false;
       throw error;
-    }
+    });
   }
 
-  async #run(script: Script, keys: string[], args: string[], late?: (reply: unknown) => void): Promise<unknown> {
-    const rest = [String(keys.length), ...keys, ...args];
-    try {
-      return await this.#ask(["EVALSHA", script.sha, ...rest], late);
-    } catch (error) {
-      if (!isNoScript(error)) throw error;
-      return await this.#ask(["EVAL", script.source, ...rest], late);
-    }
+  #run<T>(script: Script, args: string[], read: (reply: unknown) => T, bid?: Bid): Promise<T> {
+    return this.#ask(["EVALSHA", script.sha, ...args], read, script, bid);
   }
 
-  /** One command with a bound on its answer, which most clients do not have of their own. */
-  #ask(words: string[], late?: (reply: unknown) => void): Promise<unknown> {
+  /**
+   * One command with a bound on its answer, which most clients do not have of their own.
+   *
+   * A script that the server does not have is sent whole. What a bid took that was answered too late is given back.
+   */
+  #ask<T>(words: string[], read: (reply: unknown) => T, script?: Script, bid?: Bid): Promise<T> {
     return new Promise((resolve, reject) => {
-      let over = false;
-      const timer = later(this.#timeout, () => {
-        over = true;
-        reject(new NoAnswer(words[0] as string, this.#timeout));
-      });
-      // A client that throws rejects here like any other.
-      const answer = new Promise<unknown>((answered) => answered(this.#send(words)));
-      answer.then(
+      const question = this.#asked.add(words[0] as string, reject);
+      this.#sent(words).then(
         (reply) => {
-          if (over) late?.(reply);
-          else cancel(timer);
-          resolve(reply);
+          const late = this.#asked.answered(question);
+          const answer = read(reply);
+          resolve(answer);
+          if (late && bid !== undefined && (answer === true || (answer as Grab).taken)) {
+            this.release(bid.keys.lock, bid.token).catch(ignore);
+          }
         },
         (error: unknown) => {
-          cancel(timer);
-          reject(error);
+          const late = this.#asked.answered(question);
+          if (late || script === undefined || !isNoScript(error)) reject(error);
+          else resolve(this.#ask(["EVAL", script.source, ...words.slice(2)], read, undefined, bid));
         },
       );
     });
   }
+
+  /** A client that throws has failed like any other. */
+  #sent(words: string[]): Promise<unknown> {
+    try {
+      return Promise.resolve(this.#send(words));
+    } catch (error) {
+      return Promise.reject(error);
+    }
+  }
+}
+
+const TAKEN: Grab = { taken: true, fence: undefined, left: undefined };
+
+function grabbed(reply: unknown): Grab {
+  const [taken, said] = list(reply);
+  return integer(taken) === 1
+    ? { taken: true, fence: integer(said), left: undefined }
+    : { taken: false, fence: undefined, left: integer(said) };
+}
+
+function isOne(reply: unknown): boolean {
+  return integer(reply) === 1;
+}
+
+function isOk(reply: unknown): boolean {
+  return text(reply) === "OK";
 }

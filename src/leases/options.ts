@@ -200,5 +200,6 @@ function whole(option: string, value: unknown, least = 1): number {
 
 /** Braces would end the hash tag, and a lone surrogate is sent like any other: both are written out, as is what they are written with. */
 function encode(text: string): string {
+  if (!/[%{}\ud800-\udfff]/.test(text)) return text;
   return text.replace(/[%{}]|\p{Surrogate}/gu, (char) => `%${char.charCodeAt(0).toString(16)}`);
 }

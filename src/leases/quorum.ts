@@ -36,6 +36,8 @@ export class Quorum {
   /** Every server has said who it is, and no two are the same. */
   #distinct: boolean;
   #graced = false;
+  /** The nodes that had not answered when a majority had, by the token of the bid. */
+  readonly #stragglers = new Map<string, Map<LeaseNode, Promise<boolean>>>();
   /** Deletions that no attempt waits for. */
   readonly #undoing = new Set<Promise<unknown>>();
 
@@ -69,28 +71,39 @@ export class Quorum {
     return (await this.#tally(this.#nodes.map((node) => node.extend(keys.lock, token, ttl)))).verdict;
   }
 
-  /** Gives the key back everywhere, and waits until every node has answered or had its time. */
-  async release(keys: Keys, token: string): Promise<Tally> {
-    const votes = this.#nodes.map((node) => node.release(keys.lock, token));
-    const tally = await this.#tally(votes);
-    if (!this.single) await Promise.allSettled(votes);
-    return tally;
+  /** Gives the key back everywhere, and waits until every node has answered or had its time. Never rejects. */
+  release(keys: Keys, token: string): Promise<Tally> {
+    const [only] = this.#nodes;
+    if (this.single && only !== undefined) return only.release(keys.lock, token).then(told, untold);
+    const late = this.#stragglers.get(token);
+    const votes = this.#nodes.map((node) => {
+      const release = (): Promise<boolean> => node.release(keys.lock, token);
+      // A bid may be sent twice, for want of a script: a deletion must not come between.
+      return (
+        late?.get(node)?.then(release, (error: unknown) => {
+          this.#undo(node, keys, token);
+          throw error;
+        }) ?? release()
+      );
+    });
+    return Promise.allSettled(votes).then(() => this.#tally(votes));
   }
 
-  /** Every deletion has been answered, or has had its time. */
-  async quiet(): Promise<void> {
+  /** Settles when every deletion has been answered, or has had its time. */
+  async close(): Promise<void> {
     await Promise.all(this.#undoing);
+    for (const node of this.#nodes) node.close();
   }
 
-  async #acquireOne(node: LeaseNode, bid: Bid): Promise<Attempt> {
-    try {
-      const { taken, fence, left } = await node.acquire(bid, this.#fenceTtl);
-      return { won: taken, fence, left, split: false, fault: undefined, final: false };
-    } catch (error) {
-      // No attempt waits for this: it is behind the bid on its connection, and on another one the key still expires.
-      if (!(error instanceof CannotCompare)) this.#undo(node, bid);
-      return { won: false, fence: undefined, left: undefined, split: false, fault: error, final: isHopeless(error) };
-    }
+  #acquireOne(node: LeaseNode, bid: Bid): Promise<Attempt> {
+    return node.acquire(bid, this.#fenceTtl).then(
+      ({ taken, fence, left }) => ({ won: taken, fence, left, split: false, fault: undefined, final: false }),
+      (fault: unknown) => {
+        // No attempt waits for this: it is behind the bid on its connection, and on another one the key still expires.
+        if (!(fault instanceof CannotCompare)) this.#undo(node, bid.keys, bid.token);
+        return { won: false, fence: undefined, left: undefined, split: false, fault, final: isHopeless(fault) };
+      },
+    );
   }
 
   async #acquireMost(bid: Bid): Promise<Attempt> {
@@ -107,6 +120,7 @@ export class Quorum {
     const twins = await this.#twins(identified);
     const fence = Math.max(...[...grabs.values()].map((grab) => grab.fence ?? 0));
     if (verdict === "yes" && twins === undefined) {
+      this.#remember(bid.token, votes, grabs);
       const won = { won: true, left: undefined, split: false, fault: undefined, final: false };
       if (!bid.fenced) return { ...won, fence: undefined };
       // The next majority shares a node with this one, so its fence is higher.
@@ -130,21 +144,30 @@ export class Quorum {
     };
   }
 
+  /** Keeps in mind who has still to answer a bid that was won. */
+  #remember(token: string, votes: readonly Promise<boolean>[], grabs: ReadonlyMap<LeaseNode, Grab>): void {
+    const late = new Map(this.#nodes.map((node, i) => [node, votes[i] as Promise<boolean>]));
+    for (const node of grabs.keys()) late.delete(node);
+    if (late.size === 0) return;
+    this.#stragglers.set(token, late);
+    void Promise.allSettled(late.values()).then(() => this.#stragglers.delete(token));
+  }
+
   /** Waits for the nodes that answered the bid; the others are told as well, and again if they answer late. */
   async #clean(bid: Bid, votes: readonly Promise<boolean>[], grabs: ReadonlyMap<LeaseNode, Grab>): Promise<void> {
     const answered = new Set(grabs.keys());
     const cleaning = this.#nodes.map((node, i): Promise<unknown> | undefined => {
-      const undone = this.#undo(node, bid);
+      const undone = this.#undo(node, bid.keys, bid.token);
       if (answered.has(node)) return undone;
-      votes[i]?.then((taken) => taken && this.#undo(node, bid), ignore);
+      votes[i]?.then((taken) => taken && this.#undo(node, bid.keys, bid.token), ignore);
       return undefined;
     });
     await Promise.all(cleaning);
   }
 
-  #undo(node: LeaseNode, bid: Bid): Promise<unknown> {
+  #undo(node: LeaseNode, keys: Keys, token: string): Promise<unknown> {
     const undoing = node
-      .release(bid.keys.lock, bid.token)
+      .release(keys.lock, token)
       .catch(ignore)
       .finally(() => this.#undoing.delete(undoing));
     this.#undoing.add(undoing);
@@ -203,6 +226,14 @@ export class Quorum {
       }
     });
   }
+}
+
+function told(said: boolean): Tally {
+  return { verdict: said ? "yes" : "no", errors: [] };
+}
+
+function untold(error: unknown): Tally {
+  return { verdict: "unknown", errors: [error] };
 }
 
 function isHopeless(error: unknown): boolean {

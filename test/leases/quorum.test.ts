@@ -5,12 +5,15 @@ import { pause, type Raw, Relay, TestServer, until, watchLag } from "./servers";
 
 const keyOf = (name: string): string => `lastref:{${name}}`;
 
+/** Long enough for a server that runs to answer on a busy machine. */
+const TIMEOUT = 500;
+
 /** Servers of a test's own, to be hurt. */
 async function several(count: number, options: Partial<LeasesOptions> = {}) {
   const servers = await TestServer.many(count);
   const nodes = await Promise.all(servers.map((server) => server.client()));
   const raws = await Promise.all(servers.map((server) => server.raw()));
-  const leases = new Leases({ nodes, ttl: 1000, commandTimeout: 200, ...options });
+  const leases = new Leases({ nodes, ttl: 2000, commandTimeout: TIMEOUT, ...options });
   const lag = watchLag();
   return {
     servers,
@@ -46,7 +49,7 @@ describe.concurrent("Leases on several nodes", () => {
     await servers[0]?.crash();
     const began = performance.now();
     const handle = await leases.acquire("crashed");
-    expect(performance.now() - began).toBeLessThan(200 + lag.worst);
+    expect(performance.now() - began).toBeLessThan(200 + 2 * lag.worst);
     const { deadline, signal } = handle.value;
     await until("it is renewed", () => handle.value.deadline > deadline);
     expect(signal.aborted).toBe(false);
@@ -59,10 +62,10 @@ describe.concurrent("Leases on several nodes", () => {
     for (const server of servers.slice(0, 2)) server.freeze();
     const began = performance.now();
     const handle = await leases.acquire("frozen");
-    expect(performance.now() - began).toBeLessThan(200 + 50 + lag.worst);
+    expect(performance.now() - began).toBeLessThan(TIMEOUT + 50 + lag.worst);
     const released = performance.now();
     await handle.decrRef();
-    expect(performance.now() - released).toBeLessThan(200 + 50 + lag.worst);
+    expect(performance.now() - released).toBeLessThan(TIMEOUT + 50 + lag.worst);
     expect(await handle.refCount).toBe(0);
     for (const server of servers) server.thaw();
     await end();
@@ -74,9 +77,9 @@ describe.concurrent("Leases on several nodes", () => {
     for (const server of servers.slice(0, 2)) server.freeze();
     const began = performance.now();
     const error = await leases.acquire("refused", { wait: 0 }).catch((error) => error);
-    expect(performance.now() - began).toBeLessThan(200 + 50 + lag.worst);
+    expect(performance.now() - began).toBeLessThan(TIMEOUT + 50 + lag.worst);
     expect(error).toBeInstanceOf(LeaseTimeoutError);
-    expect(error.cause.message).toBe("SET was not answered within 200 ms");
+    expect(error.cause.message).toBe(`SET was not answered within ${TIMEOUT} ms`);
     expect(await raws[2]?.do("EXISTS", keyOf("refused"))).toBe(0);
     for (const server of servers) server.thaw();
     await until("no node has a key", async () => {
@@ -92,8 +95,11 @@ describe.concurrent("Leases on several nodes", () => {
     await Promise.all(half.map((raw) => raw.do("SET", keyOf("half"), "other", "PX", "60000")));
     const error = await leases.acquire("half", { wait: 300 }).catch((error) => error);
     expect(error).toBeInstanceOf(LeaseTimeoutError);
-    const rest = (await values("half")).slice(count / 2);
-    expect(rest.every((value) => value === null)).toBe(true);
+    // Its wait may have ended in the middle of an attempt.
+    await until("the other half is free", async () => {
+      const rest = (await values("half")).slice(count / 2);
+      return rest.every((value) => value === null);
+    });
     expect(await leases.tryAcquire("half")).toBeUndefined();
     await end();
   });
@@ -102,21 +108,23 @@ describe.concurrent("Leases on several nodes", () => {
     const servers = await TestServer.many(3);
     const relays = await Promise.all(servers.map((server) => Relay.start(server.port)));
     const nodes = await Promise.all(servers.map((server, i) => server.client((relays[i] as Relay).port)));
-    await using leases = new Leases({ nodes, ttl: 500, commandTimeout: 2000 });
+    await using leases = new Leases({ nodes, ttl: 1000, commandTimeout: 4000 });
     await (await leases.acquire("slow")).decrRef();
-    for (const relay of relays) relay.delay = 250;
+    for (const relay of relays) relay.delay = 300;
+    const lag = watchLag();
     const began = performance.now();
     const handle = await leases.acquire("slow");
     expect(handle.value.remaining).toBeGreaterThan(0);
-    expect(handle.value.remaining).toBeLessThanOrEqual(500 - 7 - 250);
-    expect(handle.value.deadline).toBeLessThanOrEqual(began + 500 + 20);
+    expect(handle.value.remaining).toBeLessThanOrEqual(1000 - 12 - 300);
+    expect(handle.value.deadline).toBeLessThanOrEqual(began + 1000 + 20 + lag.worst);
     for (const relay of relays) relay.delay = 0;
     await handle.decrRef();
-    for (const relay of relays) relay.delay = 600;
+    for (const relay of relays) relay.delay = 1200;
     const error = await leases.acquire("late", { wait: 0 }).catch((error) => error);
     expect(error).toMatchObject({ code: "ERR_LEASE_TIMEOUT" });
     for (const relay of relays) relay.delay = 0;
     for (const server of servers) expect(await (await server.raw()).do("EXISTS", keyOf("late"))).toBe(0);
+    lag.stop();
     for (const relay of relays) relay.close();
     await Promise.all(servers.map((server) => server.stop()));
   });
@@ -133,7 +141,7 @@ describe.concurrent("Leases on several nodes", () => {
     await raws[1]?.do("DEL", keyOf("forgot"));
     const began = performance.now();
     await until("the loss is heard of", () => signal.aborted);
-    expect(performance.now() - began).toBeLessThan(200 + 50 + lag.worst + 10);
+    expect(performance.now() - began).toBeLessThan(200 + 50 + 2 * lag.worst + 10);
     expect(signal.reason.reason).toBe("taken");
     await handle.decrRef();
     expect(await handle.refCount).toBe(0);
@@ -159,16 +167,35 @@ describe.concurrent("Leases on several nodes", () => {
   });
 
   it("is given back although one of three is frozen, whose key goes by itself", async ({ expect }) => {
-    const { leases, servers, raws, lag, end } = await several(3, { ttl: 600 });
+    const { leases, servers, raws, lag, end } = await several(3, { ttl: 1500 });
     const handle = await leases.acquire("back");
     const { released } = handle.value;
     servers[0]?.freeze();
     const began = performance.now();
     await handle.decrRef();
-    expect(performance.now() - began).toBeLessThan(200 + 50 + lag.worst);
+    expect(performance.now() - began).toBeLessThan(TIMEOUT + 50 + lag.worst);
     expect(await released).toBe("released");
     servers[0]?.thaw();
-    await until("its key is gone", async () => (await raws[0]?.do("EXISTS", keyOf("back"))) === 0, 1000);
+    await until("its key is gone", async () => (await raws[0]?.do("EXISTS", keyOf("back"))) === 0, 3000);
+    await end();
+  });
+
+  it.each([true, false])("leaves no key where its bid arrives late (fence: %s)", async (fence) => {
+    const { leases: other, nodes, raws, end } = await several(3);
+    const slow: SendCommand = async (args) => {
+      // The bid is sent again with its whole script, or after a question, and that is when it is late.
+      if (args[0] === "EVAL" || args[0] === "SET") await pause(150);
+      return nodes[2]?.(args);
+    };
+    await Promise.all(raws.map((raw) => raw.do("SCRIPT", "FLUSH")));
+    await using leases = new Leases({ nodes: [...nodes.slice(0, 2), slow], ttl: 5000, fence });
+    const handle = await leases.acquire("late");
+    const { released } = handle.value;
+    await handle.decrRef();
+    expect(await released).toBe("released");
+    await pause(400);
+    expect(await Promise.all(raws.map((raw) => raw.do("EXISTS", keyOf("late"))))).toEqual([0, 0, 0]);
+    await other.close();
     await end();
   });
 
