@@ -22,6 +22,7 @@ export default defineConfig({
     leaks: "src/leaks/index.ts",
     testing: "src/testing/index.ts",
     vitest: "src/testing/vitest.ts",
+    leases: "src/leases/index.ts",
     register: "src/register.ts",
   },
   external: ["vitest", /^node:/],

@@ -33,12 +33,16 @@ export class LastrefError extends Error implements ErrorFacts {
 }
 
 /** An error class with its name and code as literals, which no minifier renames. */
-export interface LastrefErrorClass<Name extends string, Code extends string> {
-  new (message: string, facts: ErrorFacts): LastrefError & { readonly name: Name; readonly code: Code };
-  readonly prototype: LastrefError & { readonly name: Name; readonly code: Code };
+export interface LastrefErrorClass<Name extends string, Code extends string, More extends object = object> {
+  new (message: string, facts: ErrorFacts & More): LastrefError & { readonly name: Name; readonly code: Code } & More;
+  readonly prototype: LastrefError & { readonly name: Name; readonly code: Code } & More;
 }
 
-function errorClass<Name extends string, Code extends string>(name: Name, code: Code): LastrefErrorClass<Name, Code> {
+/** `More` are the facts that an error of this class has beside those of every error. */
+function errorClass<Name extends string, Code extends string, More extends object = object>(
+  name: Name,
+  code: Code,
+): LastrefErrorClass<Name, Code, More> {
   class Refusal extends LastrefError {
     constructor(message: string, facts: ErrorFacts) {
       super(message, facts);
@@ -48,7 +52,7 @@ function errorClass<Name extends string, Code extends string>(name: Name, code: 
   // On the prototype, so that the stack's first line has it.
   for (const named of [Refusal, Refusal.prototype])
     Object.defineProperty(named, "name", { value: name, writable: true });
-  return Refusal as unknown as LastrefErrorClass<Name, Code>;
+  return Refusal as unknown as LastrefErrorClass<Name, Code, More>;
 }
 
 /** `ERR_MOVED`: anything on a handle whose account was moved to another handle. */
@@ -68,6 +72,41 @@ export const AsyncFreeError = /* @__PURE__ */ errorClass("AsyncFreeError", "ERR_
 /** `ERR_LEAK`: a test helper found leaks; `report` is the whole report. */
 export const LeakError = /* @__PURE__ */ errorClass("LeakError", "ERR_LEAK");
 
+/** What a lease's errors say beside the facts of the resource: the lease's name is the `label`. */
+export interface LeaseLostFacts {
+  /**
+   * Why it ended: its time ran out, somebody else has the key or deleted it, it was held for `maxHold`, or its
+   * `Leases` were closed.
+   */
+  readonly reason: "expired" | "taken" | "max-hold" | "closed";
+  /** When the lease could be relied on last, in `performance.now()` time; `undefined` if it was never held. */
+  readonly deadline: number | undefined;
+  /** When the last successful acquire or renewal was sent, in `performance.now()` time. */
+  readonly lastRenewedAt: number | undefined;
+}
+
+/** What a {@link LeaseTimeoutError} says beside the facts of the resource. */
+export interface LeaseTimeoutFacts {
+  /** How long the caller waited, in milliseconds. */
+  readonly waited: number;
+  /** What the holder had left when it was seen last, in milliseconds; `undefined` if nobody was seen. */
+  readonly remaining: number | undefined;
+}
+
+/** `ERR_LEASE_LOST`: a lease that is not held any more. */
+export const LeaseLostError = /* @__PURE__ */ errorClass<"LeaseLostError", "ERR_LEASE_LOST", LeaseLostFacts>(
+  "LeaseLostError",
+  "ERR_LEASE_LOST",
+);
+/** `ERR_LEASE_TIMEOUT`: a lease that could not be had within the time its caller waits. */
+export const LeaseTimeoutError = /* @__PURE__ */ errorClass<
+  "LeaseTimeoutError",
+  "ERR_LEASE_TIMEOUT",
+  LeaseTimeoutFacts
+>("LeaseTimeoutError", "ERR_LEASE_TIMEOUT");
+/** `ERR_LEASE_UNSUPPORTED`: the server does not allow what the lease needs. */
+export const LeaseUnsupportedError = /* @__PURE__ */ errorClass("LeaseUnsupportedError", "ERR_LEASE_UNSUPPORTED");
+
 export type MovedError = InstanceType<typeof MovedError>;
 export type RefCountError = InstanceType<typeof RefCountError>;
 export type RevokedError = InstanceType<typeof RevokedError>;
@@ -76,6 +115,9 @@ export type RefOverflowError = InstanceType<typeof RefOverflowError>;
 export type LoanError = InstanceType<typeof LoanError>;
 export type AsyncFreeError = InstanceType<typeof AsyncFreeError>;
 export type LeakError = InstanceType<typeof LeakError>;
+export type LeaseLostError = InstanceType<typeof LeaseLostError>;
+export type LeaseTimeoutError = InstanceType<typeof LeaseTimeoutError>;
+export type LeaseUnsupportedError = InstanceType<typeof LeaseUnsupportedError>;
 
 /** The error of a failure that happened while another one was under way (ECMA-262 `SuppressedError`). */
 export interface SuppressedError extends Error {
