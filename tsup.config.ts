@@ -12,6 +12,10 @@ const core = [
   "resource",
   "auto-memory",
   "async-auto-memory",
+  "host",
+  "map-entry",
+  "handle-map",
+  "kinds/index",
   "index",
 ];
 

@@ -72,6 +72,59 @@ export const LoanError = /* @__PURE__ */ errorClass("LoanError", "ERR_LOAN");
 /** `ERR_ASYNC_FREE`: a synchronous free or open returned a promise. */
 export const AsyncFreeError = /* @__PURE__ */ errorClass("AsyncFreeError", "ERR_ASYNC_FREE");
 
+/** Who holds what, where an error lists it. */
+export interface HolderFacts {
+  /** The label of the resource that is held. */
+  readonly label: string;
+  /** The holder's name, if it gave one. */
+  readonly holder?: string | undefined;
+  /** How long it has been held, in milliseconds. */
+  readonly heldFor: number;
+  /** Where the account was opened, where sites are recorded. */
+  readonly opened?: string | undefined;
+}
+
+/** What an error of a map or a pool says more: the keys it is about (for a cycle, the way round), and who holds them. */
+export interface MapFacts extends ErrorFacts {
+  readonly keys: readonly string[];
+  readonly holders: readonly HolderFacts[];
+}
+
+/** An error class of maps and pools. */
+export interface MapErrorClass<Name extends string, Code extends string> {
+  new (message: string, facts: MapFacts): LastrefError & MapFacts & { readonly name: Name; readonly code: Code };
+  readonly prototype: LastrefError & MapFacts & { readonly name: Name; readonly code: Code };
+}
+
+function mapErrorClass<Name extends string, Code extends string>(name: Name, code: Code): MapErrorClass<Name, Code> {
+  const Base = errorClass(name, code) as new (message: string, facts: ErrorFacts) => LastrefError;
+  class Refusal extends Base implements MapFacts {
+    readonly keys: readonly string[];
+    readonly holders: readonly HolderFacts[];
+
+    constructor(message: string, facts: MapFacts) {
+      super(message, facts);
+      this.keys = facts.keys;
+      this.holders = facts.holders;
+    }
+  }
+  Object.defineProperty(Refusal, "name", { value: name });
+  return Refusal as unknown as MapErrorClass<Name, Code>;
+}
+
+/** `ERR_MAP_CLOSED`: an acquire from a closed map or pool, or a close that ran out of time. */
+export const MapClosedError = /* @__PURE__ */ mapErrorClass("MapClosedError", "ERR_MAP_CLOSED");
+/** `ERR_MAP_CYCLE`: opening a key waits, through the keys it needs, for itself; `keys` is the way round. */
+export const MapCycleError = /* @__PURE__ */ mapErrorClass("MapCycleError", "ERR_MAP_CYCLE");
+/** `ERR_MAP_FULL`: a map has no room for another key, and may not or must not wait for it. */
+export const MapFullError = /* @__PURE__ */ mapErrorClass("MapFullError", "ERR_MAP_FULL");
+/** `ERR_ACQUIRE_TIMEOUT`: nothing was given back in time; `holders` says who has it all. */
+export const AcquireTimeoutError = /* @__PURE__ */ mapErrorClass("AcquireTimeoutError", "ERR_ACQUIRE_TIMEOUT");
+
+export type MapClosedError = InstanceType<typeof MapClosedError>;
+export type MapCycleError = InstanceType<typeof MapCycleError>;
+export type MapFullError = InstanceType<typeof MapFullError>;
+export type AcquireTimeoutError = InstanceType<typeof AcquireTimeoutError>;
 export type MovedError = InstanceType<typeof MovedError>;
 export type RefCountError = InstanceType<typeof RefCountError>;
 export type RevokedError = InstanceType<typeof RevokedError>;

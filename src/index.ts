@@ -3,11 +3,18 @@ export { AsyncAutoMemory, type AsyncAutoMemoryConstructor } from "./async-auto-m
 export type { AsyncHandle, AsyncLoan } from "./async-handle";
 export { AutoMemory, type AutoMemoryConstructor } from "./auto-memory";
 export {
+  AcquireTimeoutError,
   AsyncFreeError,
   type ErrorFacts,
+  type HolderFacts,
   LastrefError,
   type LastrefErrorClass,
   LoanError,
+  MapClosedError,
+  MapCycleError,
+  type MapErrorClass,
+  type MapFacts,
+  MapFullError,
   MovedError,
   RefCountError,
   RefOverflowError,
@@ -17,6 +24,9 @@ export {
   UseAfterFreeError,
 } from "./errors";
 export { Handle, type HandleOptions, type Loan, type WeakHandle } from "./handle";
+export { HandleMap, type HandleMapConstructor } from "./handle-map";
+export type { Signal } from "./host";
+export type { AcquireOptions, CloseOptions, HandleMapOptions, HandleMapStats, OpenContext } from "./map-options";
 export {
   type AsyncResource,
   type AsyncResourceDefinition,

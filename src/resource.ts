@@ -105,9 +105,14 @@ export interface AsyncResource<T, A extends readonly unknown[] = unknown[]> exte
   revoke(handle: AsyncHandle<T>): Promise<void>;
 }
 
+/** Where a definition keeps its {@link Family}, for what makes accounts of its own (a keyed map). */
+export const FAMILY = Symbol.for("lastref.family.v1");
+
 /** The kind a definition makes, and how a value of it gets its first account. */
-interface Family<T, A extends readonly unknown[]> {
+export interface Family<T, A extends readonly unknown[] = readonly unknown[]> {
   readonly kind: Kind<T>;
+  labelOf(value: T, args: A): string;
+  sizeOf(value: T, args: A): number;
   account(value: T, args: A): HandleImpl<T>;
   wrap(value: T, options: WrapOptions | undefined): HandleImpl<T>;
 }
@@ -152,7 +157,11 @@ function family<T, A extends readonly unknown[]>(
     checkNames(kind.name, given, 0);
     return openHandle(kind, value, given, sizeOf(value, none), options.immortal === true);
   };
-  return { kind, account, wrap };
+  return { kind, labelOf, sizeOf, account, wrap };
+}
+
+function withFamily<T, A extends readonly unknown[], R extends object>(made: Family<T, A>, resource: R): R {
+  return Object.defineProperty(resource, FAMILY, { value: made });
 }
 
 function statsOf({ opened, freed, peak, bytes }: Kind<never>): ResourceStats {
@@ -180,9 +189,10 @@ function statsOf({ opened, freed, peak, bytes }: Kind<never>): ResourceStats {
 export function defineResource<T, A extends readonly unknown[] = [value: T]>(
   definition: ResourceDefinition<T, A>,
 ): Resource<T, A> {
-  const { kind, account, wrap } = family(definition, false);
+  const made = family(definition, false);
+  const { kind, account, wrap } = made;
   const open = definition.open ?? (identity as unknown as (...args: A) => T);
-  return {
+  return withFamily<T, A, Resource<T, A>>(made, {
     kind: kind.name,
     get stats() {
       return statsOf(kind);
@@ -196,7 +206,7 @@ export function defineResource<T, A extends readonly unknown[] = [value: T]>(
     revoke(handle) {
       HandleImpl.revoke(handle, kind);
     },
-  };
+  });
 }
 
 /**
@@ -220,9 +230,10 @@ export function defineResource<T, A extends readonly unknown[] = [value: T]>(
 export function defineAsyncResource<T, A extends readonly unknown[] = [value: T]>(
   definition: AsyncResourceDefinition<T, A>,
 ): AsyncResource<T, A> {
-  const { kind, account, wrap } = family(definition, true);
+  const made = family(definition, true);
+  const { kind, account, wrap } = made;
   const open = definition.open ?? (identity as unknown as (...args: A) => T);
-  return {
+  return withFamily<T, A, AsyncResource<T, A>>(made, {
     kind: kind.name,
     get stats() {
       return statsOf(kind);
@@ -235,7 +246,7 @@ export function defineAsyncResource<T, A extends readonly unknown[] = [value: T]
       const counted: Counted<T> = HandleImpl.revoke(AsyncHandleImpl.account(handle) ?? handle, kind);
       return counted.freeing ?? Promise.resolve();
     },
-  };
+  });
 }
 
 const identity = <T>(value: T): T => value;
