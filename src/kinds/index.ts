@@ -12,3 +12,22 @@ export {
   type EndpointParts,
   type EndpointRead,
 } from "./endpoint";
+export {
+  type AppendOutcome,
+  EntryLog,
+  type EntryLogConstructor,
+  type EntryLogOptions,
+  type EntryStorage,
+  type LogEntry,
+  type LogEntryOpener,
+  logEntry,
+} from "./entry-log";
+export {
+  type Key,
+  type KeyOptions,
+  type KeyStore,
+  Keyspace,
+  type KeyspaceConstructor,
+  type KeyspaceOptions,
+  type ModifiedListener,
+} from "./keyspace";
