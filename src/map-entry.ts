@@ -143,11 +143,15 @@ export class Entry<K, T> {
   }
 }
 
+/** Holders that a message names; the error has them all. */
+const NAMED = 8;
+
 /** Who holds something and since when, in words. */
 export function holding(holders: readonly HolderFacts[]): string {
-  const words = holders.map(({ holder = "a holder without a name", heldFor, opened }) => {
+  const words = holders.slice(0, NAMED).map(({ holder = "a holder without a name", heldFor, opened }) => {
     return `${holder} for ${Math.round(heldFor)} ms${opened === undefined ? "" : ` (opened: ${opened})`}`;
   });
+  if (holders.length > NAMED) words.push(`and ${holders.length - NAMED} more`);
   return words.join(", ");
 }
 

@@ -37,7 +37,10 @@ export class RawClient {
     if (this.closed) return Promise.reject(new Error("The connection was closed"));
     const parts = args.map((arg) => `$${Buffer.byteLength(String(arg))}\r\n${arg}\r\n`);
     this.socket.write(`*${args.length}\r\n${parts.join("")}`);
-    return new Promise((resolve, reject) => this.#waiting.push({ resolve, reject }));
+    const answer = new Promise<Reply>((resolve, reject) => this.#waiting.push({ resolve, reject }));
+    // Whoever no longer waits for an answer does not have to hear that there is none.
+    answer.catch(() => {});
+    return answer;
   }
 
   close(): Promise<void> {
