@@ -1,3 +1,4 @@
+import { rm } from "node:fs/promises";
 import { defineConfig } from "tsup";
 
 // One entry per core file: a bundler then drops the files nobody imports, and the CJS entries share their state.
@@ -20,11 +21,22 @@ const core = [
 ];
 
 export default defineConfig({
-  entry: Object.fromEntries(core.map((name) => [name, `src/${name}.ts`])),
+  entry: {
+    ...Object.fromEntries(core.map((name) => [name, `src/${name}.ts`])),
+    leaks: "src/leaks/index.ts",
+    testing: "src/testing/index.ts",
+    vitest: "src/testing/vitest.ts",
+    register: "src/register.ts",
+  },
+  external: ["vitest", /^node:/],
   format: ["esm", "cjs"],
   target: "es2022",
   platform: "neutral",
   splitting: true,
   dts: true,
   clean: true,
+  // vitest is ESM only, and so is its setup file.
+  async onSuccess() {
+    await Promise.all(["vitest.cjs", "vitest.d.cts"].map((file) => rm(`dist/${file}`, { force: true })));
+  },
 });

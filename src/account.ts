@@ -1,12 +1,5 @@
-import {
-  AsyncFreeError,
-  type ErrorFacts,
-  type LastrefError,
-  RefCountError,
-  RevokedError,
-  UseAfterFreeError,
-} from "./errors";
-import { type AccountRecord, type Panic, type ResourceRecord, realm, type Sites } from "./tracker";
+import { AsyncFreeError, type ErrorFacts, type LastrefError, suppress } from "./errors";
+import { type AccountRecord, type ResourceRecord, realm } from "./tracker";
 
 // The same declarations as `lib: ["esnext.disposable"]` and @types/node: users who have neither still compile.
 declare global {
@@ -75,26 +68,30 @@ export class Kind<T> {
     return true;
   }
 
-  countOpened(bytes: number): void {
+  /** No {@link Counted.state}: one check tells an open, shared resource from everything else. */
+  get state(): -1 {
+    return -1;
+  }
+
+  countOpened(): void {
     const live = ++this.opened - this.freed;
     if (live > this.peak) this.peak = live;
-    this.bytes += bytes;
   }
 
   /** Runs the free function of a synchronous kind. The state says "freed" before this is called. */
-  free(value: T): void {
+  free(value: T, label = ""): void {
     this.freed++;
-    // Called unbound: the free function is the user's, and this object is not.
-    const { release } = this;
+    // Called unbound: some of the platform's functions refuse a receiver that is not theirs.
+    const release = this.release;
     const returned = release(value);
-    if (returned !== undefined && isThenable(returned)) throw refuseAsync(this.name, "", "free", returned);
+    if (returned !== undefined && isThenable(returned)) throw refuseAsync(this.name, label, "free", returned);
   }
 }
 
 /** A synchronous function returned a promise: its rejection is heard, and the error says so. */
 export function refuseAsync(kind: string, label: string, verb: string, returned: PromiseLike<unknown>): AsyncFreeError {
   const error = new AsyncFreeError(
-    `Cannot ${verb} ${named(kind, label)} synchronously: its ${verb} function returned a promise. Define the kind with defineAsyncResource, or return nothing`,
+    `Cannot ${verb} ${named(kind, label)} synchronously: its ${verb} function returned a promise; define the kind with defineAsyncResource`,
     { kind, label, refCount: 0, owed: 0 },
   );
   returned.then(ignore, (reason: unknown) => {
@@ -104,7 +101,6 @@ export function refuseAsync(kind: string, label: string, verb: string, returned:
   return error;
 }
 
-/** How errors and reports print a resource: `key "user:1"`. */
 export function named(kind: string, label: string): string {
   return label === "" ? kind : `${kind} "${label}"`;
 }
@@ -186,7 +182,7 @@ export class Counted<T> {
     kind.bytes -= this.bytes;
     this.record?.freed();
     if (kind.async) this.#freeAsync(kind, value);
-    else kind.free(value);
+    else kind.free(value, this.label);
   }
 
   /** A free of an asynchronous kind never throws from here: who waits for `freeing` hears of it. */
@@ -226,94 +222,68 @@ export class Counted<T> {
   }
 }
 
-/** What a refused call says of the account it was made on. */
-export interface Standing {
-  readonly kind: string;
-  readonly label: string;
-  readonly refCount: number;
-  readonly owed: number;
-  readonly state: number;
-  readonly borrows: number;
-  readonly record: AccountRecord | undefined;
-}
-
-/** The state in words, for the end of a message. */
-export function standing(of: Standing): string {
-  if (of.state & REVOKED) return "it was revoked by its opener";
-  if (of.state & DRAINING)
-    return `its last reference was given back and ${count(of.borrows, "borrow")} must end before it is freed`;
-  if (of.state & FREED) return "it was freed";
-  if (of.owed > 0) return `${count(of.refCount, "reference")} are held, ${of.owed} of them by this handle`;
-  const others = of.refCount === 1 ? "1 reference is held by another" : `${of.refCount} references are held by others`;
-  return `this handle owes nothing, ${others}`;
+/** The state of an account in words, for the end of a message. */
+export function standing<T>({ state, borrows, count: held }: Counted<T>, owed: number): string {
+  if (state & REVOKED) return "it was revoked by its opener";
+  if (state & DRAINING)
+    return `its last reference was given back and ${count(borrows, "borrow")} must end before it is freed`;
+  if (state & FREED) return "it was freed";
+  if (owed > 0) return `${held} references are held, ${owed} of them by this handle`;
+  return `this handle owes nothing, ${held === 1 ? "1 reference is held by another" : `${held} references are held by others`}`;
 }
 
 /** Makes the error of a refused call, with where the account was opened and closed if anybody wrote that down. */
-export function refuse(
+export function refuse<T>(
   Refusal: new (message: string, facts: ErrorFacts) => LastrefError,
-  of: Standing,
   message: string,
+  { kind, label, count }: Counted<T>,
+  owed = 0,
+  record?: AccountRecord,
 ): LastrefError {
-  const sites: Sites = of.record?.sites() ?? {};
+  const sites = record?.sites();
   const lines = [message];
-  if (sites.opened) lines.push(`  opened: ${sites.opened}`);
-  if (sites.closed) lines.push(`  given back first: ${sites.closed}`);
-  if (sites.by) lines.push(`  by: ${sites.by}`);
-  const { kind, label, refCount, owed } = of;
-  const error = new Refusal(lines.join("\n"), { kind, label, refCount, owed, ...sites });
-  of.record?.misused(error);
+  if (sites?.opened) lines.push(`  opened: ${sites.opened}`);
+  if (sites?.closed) lines.push(`  given back first: ${sites.closed}`);
+  if (sites?.by) lines.push(`  by: ${sites.by}`);
+  const error = new Refusal(lines.join("\n"), { kind: kind.name, label, refCount: count, owed, ...sites });
+  record?.misused(error);
   return error;
 }
 
-/** The refusal of a use: revoked comes before freed (the order of the error table). */
-export function refuseUse(of: Standing, verb: string): LastrefError {
-  const Refusal = of.state & REVOKED ? RevokedError : UseAfterFreeError;
-  return refuse(Refusal, of, `Cannot ${verb} ${named(of.kind, of.label)}: ${standing(of)}`);
+export function nameOf<T>({ kind, label }: Counted<T>): string {
+  return named(kind.name, label);
 }
 
-const reportedSites = new Set<string>();
-
 /**
- * The assertion of Valkey's `decrRefCount`: the count stays where it is, and {@link setPanic} says what else happens.
- *
- * @returns `false`, when the panic setting lets the caller go on.
+ * Calls `use`, and `end` once its result has settled: at once, or with the promise it returned. Of two failures the
+ * newer carries the older, as in a `using` block.
  */
-export function overdrawn(of: Standing): false {
-  const why = of.state === OPEN ? standing(of) : `this handle owes nothing, ${standing(of)}`;
-  const error = refuse(
-    RefCountError,
-    of,
-    `decrRefCount against refcount <= 0: cannot give back ${named(of.kind, of.label)}: ${why}`,
-  );
-  const { panic } = realm;
-  if (panic === "throw") throw error;
-  if (panic !== "report") panic(error);
-  else {
-    const site = error.stack?.slice(`${error.name}: ${error.message}`.length) ?? "";
-    if (!reportedSites.has(site)) {
-      // Bounded: a program that makes up call sites hears of some twice rather than growing for ever.
-      if (reportedSites.size >= 1000) reportedSites.clear();
-      reportedSites.add(site);
-      warn(error);
+export function around<R>(use: () => R, end: () => void): R {
+  const fail = (error: unknown): unknown => {
+    try {
+      end();
+    } catch (newer) {
+      return suppress(newer, error);
     }
+    return error;
+  };
+  let result: R;
+  try {
+    result = use();
+    if (isThenable(result)) {
+      return Promise.resolve(result).then(
+        (settled) => {
+          end();
+          return settled;
+        },
+        (error: unknown) => {
+          throw fail(error);
+        },
+      ) as R;
+    }
+  } catch (error) {
+    throw fail(error);
   }
-  return false;
-}
-
-/**
- * Says what becomes of a `decrRef` on an account that owes nothing.
- *
- * `"throw"` (the default) throws the {@link RefCountError}; `"report"` emits it as a warning once per call site, and
- * `decrRef` returns `false`; a function is called with the error and may abort the process, as Valkey does (when it
- * returns, so does `decrRef`, with `false`). In every case the counts stay as they were.
- *
- * @throws {TypeError} If `mode` is none of the three.
- */
-export function setPanic(mode: Panic<RefCountError>): void {
-  if (mode !== "throw" && mode !== "report" && typeof mode !== "function") {
-    throw new TypeError(
-      `Cannot set the panic mode: expected "throw", "report" or a function, received ${String(mode)}`,
-    );
-  }
-  realm.panic = mode as Panic;
+  end();
+  return result;
 }

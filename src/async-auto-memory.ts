@@ -3,7 +3,7 @@ import { type AsyncHandle, AsyncHandleImpl, type AsyncLoan, OWN_ASYNC_DISPOSE } 
 import { checkCallable, Deferred, ended, isObject, notOwned, takeDeferred } from "./auto-memory";
 import { received, suppress } from "./errors";
 import { type Handle, HandleImpl, type Loan, OWN_DISPOSE } from "./handle";
-import { type Entry, OwnedList, PAY } from "./owned-list";
+import { OWNED, OwnedList, PAY } from "./owned-list";
 import type { AsyncResource, Resource } from "./resource";
 import { type ContextRecord, realm } from "./tracker";
 
@@ -86,18 +86,20 @@ export interface AsyncAutoMemoryConstructor {
 
 /** Pays for a whole list as ECMA-262 DisposeResources does, down to how often it awaits. */
 async function payAll(list: OwnedList, awaitAnyway: boolean): Promise<void> {
-  const items = list.take();
   let failed = false;
   let failure: unknown;
   let awaited = false;
-  for (let i = items.length - 1; i >= 0; i--) {
-    try {
-      const paid = (items[i] as Entry)[PAY](list);
-      awaited = true;
-      await paid;
-    } catch (error) {
-      failure = failed ? suppress(error, failure) : error;
-      failed = true;
+  for (let piece = list.takePiece(); piece !== undefined; piece = list.takePiece()) {
+    for (const entry of piece.reverse()) {
+      if (!entry[OWNED](list)) continue;
+      try {
+        const paid = entry[PAY](list);
+        awaited = true;
+        await paid;
+      } catch (error) {
+        failure = failed ? suppress(error, failure) : error;
+        failed = true;
+      }
     }
   }
   if (awaitAnyway && !awaited) await undefined;
@@ -222,9 +224,9 @@ export const AsyncAutoMemory: AsyncAutoMemoryConstructor = class AsyncAutoMemory
   move(): AsyncAutoMemory {
     const list = this.#open("move");
     this.#list = undefined;
-    this.#record?.ended();
     const to = new AsyncAutoMemory();
     to.#list = list;
+    this.#record?.moved(to.#record);
     to.#awaits = this.#awaits;
     return to;
   }
@@ -237,7 +239,7 @@ export const AsyncAutoMemory: AsyncAutoMemoryConstructor = class AsyncAutoMemory
     const list = this.#list;
     if (list === undefined) return Promise.resolve();
     this.#list = undefined;
-    this.#record?.ended();
+    this.#record?.end();
     return payAll(list, this.#awaits);
   }
 

@@ -139,13 +139,13 @@ export class AsyncHandleImpl<T> implements AsyncHandle<T>, Entry {
     try {
       result = await use(counted.value as T, loan);
     } catch (error) {
-      loan.end();
+      LoanImpl.end(loan);
       await counted.freeing?.catch((failedFree: unknown) => {
         throw suppress(failedFree, error);
       });
       throw error;
     }
-    loan.end();
+    LoanImpl.end(loan);
     await counted.freeing;
     return result;
   }
@@ -154,9 +154,9 @@ export class AsyncHandleImpl<T> implements AsyncHandle<T>, Entry {
     return this.#account.isSole();
   }
 
-  [ASYNC_DISPOSE](): Promise<void> {
-    if (this.#account.owed > 0) this.#account.decrRef();
-    return this.#settled() ?? Promise.resolve();
+  // Each call has a promise of its own, so that a failure is reported as unhandled if nobody hears it.
+  async [ASYNC_DISPOSE](): Promise<void> {
+    await this.#dispose();
   }
 
   toString(): string {
@@ -175,8 +175,8 @@ export class AsyncHandleImpl<T> implements AsyncHandle<T>, Entry {
   [PAY](list: OwnedList): Promise<void> | undefined {
     if (!owns(this.#owners, list)) return undefined;
     this.#owners = removeOwner(this.#owners, list);
-    const paid = this[ASYNC_DISPOSE]();
-    if (this.#account.owed > 0) HandleImpl.record(this.#account)?.escaped();
+    const paid = this.#dispose();
+    if (this.#account.owed > 0 && this.#owners === undefined) HandleImpl.record(this.#account)?.escaped();
     return paid;
   }
 
@@ -189,8 +189,9 @@ export class AsyncHandleImpl<T> implements AsyncHandle<T>, Entry {
     if (!(#owners in value)) return false;
     const account = value.#account;
     if (account.owed > 0 || HandleImpl.counted(account).freeing !== undefined) {
-      value.#owners = addOwner(value.#owners, list);
+      // The list first: it looks for stale places of this handle, which are those that it does not own.
       list.add(value);
+      value.#owners = addOwner(value.#owners, list);
       if (context !== undefined) HandleImpl.record(account)?.owned(context);
       if (account.owed === 0) value.#settled();
     }
@@ -200,7 +201,7 @@ export class AsyncHandleImpl<T> implements AsyncHandle<T>, Entry {
   /** See {@link HandleImpl.disown}. */
   static disown(value: object, list: OwnedList): boolean {
     if (!(#owners in value) || !owns(value.#owners, list)) return false;
-    if (Array.isArray(value.#owners)) list.remove(value);
+    if (Array.isArray(value.#owners)) list.remove((entry) => entry === value);
     else list.takenOut(value);
     value.#owners = removeOwner(value.#owners, list);
     HandleImpl.record(value.#account)?.owned(undefined);
@@ -208,8 +209,15 @@ export class AsyncHandleImpl<T> implements AsyncHandle<T>, Entry {
   }
 
   /** The synchronous account inside, for what the two forms share. */
-  static account(value: object): HandleImpl<unknown> | undefined {
-    return #owners in value ? (value.#account as HandleImpl<unknown>) : undefined;
+  static account(value: unknown): HandleImpl<unknown> | undefined {
+    return typeof value === "object" && value !== null && #owners in value
+      ? (value.#account as HandleImpl<unknown>)
+      : undefined;
+  }
+
+  #dispose(): Promise<void> | undefined {
+    if (this.#account.owed > 0) this.#account.decrRef();
+    return this.#settled();
   }
 
   /** The free under way, if any; a spent account leaves its contexts when it has settled, else at once. */

@@ -1,4 +1,4 @@
-import { DISPOSE, INSPECT, isThenable } from "./account";
+import { around, DISPOSE, INSPECT } from "./account";
 import { received, suppress } from "./errors";
 import { type Handle, HandleImpl, type Loan, OWN_DISPOSE } from "./handle";
 import { type Entry, OWNED, OwnedList, PAY, THING } from "./owned-list";
@@ -132,9 +132,7 @@ export function checkCallable(verb: string, value: unknown): void {
 
 /** Takes the newest {@link Deferred} of `thing` out of a list. */
 export function takeDeferred(list: OwnedList, thing: unknown): boolean {
-  const entry = list.items.findLast((item) => item instanceof Deferred && item[THING] === thing);
-  if (entry !== undefined) list.remove(entry);
-  return entry !== undefined;
+  return list.remove((entry) => entry instanceof Deferred && entry[THING] === thing);
 }
 
 export function ended(verb: string): ReferenceError {
@@ -148,15 +146,16 @@ export function notOwned(thing: unknown): TypeError {
 
 /** Pays for a whole list, last in first out. One failure is thrown as it is, several are nested. */
 function payAll(list: OwnedList): void {
-  const items = list.take();
   let failed = false;
   let failure: unknown;
-  for (let i = items.length - 1; i >= 0; i--) {
-    try {
-      (items[i] as Entry)[PAY](list);
-    } catch (error) {
-      failure = failed ? suppress(error, failure) : error;
-      failed = true;
+  for (let piece = list.takePiece(); piece !== undefined; piece = list.takePiece()) {
+    for (let i = piece.length - 1; i >= 0; i--) {
+      try {
+        (piece[i] as Entry)[PAY](list);
+      } catch (error) {
+        failure = failed ? suppress(error, failure) : error;
+        failed = true;
+      }
     }
   }
   if (failed) throw failure;
@@ -174,33 +173,10 @@ export const AutoMemory: AutoMemoryConstructor = class AutoMemory implements Aut
   static run<R>(body: (memory: AutoMemory) => R): R {
     checkCallable("run", body);
     const memory = new AutoMemory();
-    const fail = (error: unknown): unknown => {
-      try {
-        memory.dispose();
-      } catch (failedFree) {
-        return suppress(failedFree, error);
-      }
-      return error;
-    };
-    let result: R;
-    try {
-      result = body(memory);
-      if (isThenable(result)) {
-        return Promise.resolve(result).then(
-          (settled) => {
-            memory.dispose();
-            return settled;
-          },
-          (error: unknown) => {
-            throw fail(error);
-          },
-        ) as R;
-      }
-    } catch (error) {
-      throw fail(error);
-    }
-    memory.dispose();
-    return result;
+    return around(
+      () => body(memory),
+      () => memory.dispose(),
+    );
   }
 
   get disposed(): boolean {
@@ -212,7 +188,7 @@ export const AutoMemory: AutoMemoryConstructor = class AutoMemory implements Aut
   }
 
   use<T extends Disposable | null | undefined>(value: T): T {
-    const list = this.#open("use");
+    const list = AutoMemory.#listOf(this, "use");
     if (value === null || value === undefined) return value;
     const dispose = isObject(value) ? value[DISPOSE] : undefined;
     if (dispose === OWN_DISPOSE && HandleImpl.own(value, list, this.#record)) return value;
@@ -224,46 +200,50 @@ export const AutoMemory: AutoMemoryConstructor = class AutoMemory implements Aut
   }
 
   adopt<T>(value: T, onDispose: (value: T) => void): T {
-    const list = this.#open("adopt");
+    const list = AutoMemory.#listOf(this, "adopt");
     checkCallable("adopt", onDispose);
     list.add(new Deferred(value, () => onDispose(value)));
     return value;
   }
 
   defer(onDispose: () => void): void {
-    const list = this.#open("defer");
+    const list = AutoMemory.#listOf(this, "defer");
     checkCallable("defer", onDispose);
     list.add(new Deferred(onDispose, () => onDispose()));
   }
 
   open<T, A extends readonly unknown[]>(resource: Resource<T, A>, ...args: A): Handle<T> {
-    this.#open("open");
-    return this.#own(resource.open(...args));
+    const list = AutoMemory.#listOf(this, "open");
+    const handle = resource.open(...args);
+    if (this.#list === list && handle[DISPOSE] === OWN_DISPOSE && HandleImpl.own(handle, list, this.#record)) {
+      return handle;
+    }
+    return AutoMemory.#own(this, handle);
   }
 
   keep<T extends Disposable>(owned: T): T {
-    const list = this.#open("keep");
+    const list = AutoMemory.#listOf(this, "keep");
     if (!isObject(owned) || !(HandleImpl.disown(owned, list) || takeDeferred(list, owned))) throw notOwned(owned);
     return owned;
   }
 
   hold<T>(handle: Handle<T> | Loan<T>, holder?: string): Handle<T> {
-    this.#open("hold");
-    return this.#own(handle.dup(holder));
+    AutoMemory.#listOf(this, "hold");
+    return AutoMemory.#own(this, handle.dup(holder));
   }
 
   freeAll(): void {
-    const list = this.#open("freeAll");
+    const list = AutoMemory.#listOf(this, "freeAll");
     this.#list = new OwnedList();
     payAll(list);
   }
 
   move(): AutoMemory {
-    const list = this.#open("move");
+    const list = AutoMemory.#listOf(this, "move");
     this.#list = undefined;
-    this.#record?.ended();
     const to = new AutoMemory();
     to.#list = list;
+    this.#record?.moved(to.#record);
     return to;
   }
 
@@ -271,7 +251,7 @@ export const AutoMemory: AutoMemoryConstructor = class AutoMemory implements Aut
     const list = this.#list;
     if (list === undefined) return;
     this.#list = undefined;
-    this.#record?.ended();
+    this.#record?.end();
     payAll(list);
   }
 
@@ -281,15 +261,17 @@ export const AutoMemory: AutoMemoryConstructor = class AutoMemory implements Aut
 
   declare [DISPOSE]: () => void;
 
-  #open(verb: string): OwnedList {
-    if (this.#list === undefined) throw ended(verb);
-    return this.#list;
+  // Static: an instance with private methods is dearer to make.
+  static #listOf(memory: AutoMemory, verb: string): OwnedList {
+    const list = memory.#list;
+    if (list === undefined) throw ended(verb);
+    return list;
   }
 
   /** Owns what was just made; it is given back if the context has ended meanwhile. */
-  #own<T>(handle: Handle<T>): Handle<T> {
+  static #own<T>(memory: AutoMemory, handle: Handle<T>): Handle<T> {
     try {
-      return this.use(handle);
+      return memory.use(handle);
     } catch (error) {
       try {
         handle[DISPOSE]();

@@ -18,23 +18,17 @@ export interface ErrorFacts {
 /** The base of all errors of the library: a stable `code` and the facts of the resource. */
 export class LastrefError extends Error implements ErrorFacts {
   declare readonly code: string;
-  readonly kind: string;
-  readonly label: string;
-  readonly refCount: number;
-  readonly owed: number;
+  declare readonly kind: string;
+  declare readonly label: string;
+  declare readonly refCount: number;
+  declare readonly owed: number;
   declare readonly opened?: string | undefined;
   declare readonly closed?: string | undefined;
   declare readonly by?: string | undefined;
 
   constructor(message: string, facts: ErrorFacts) {
-    super(message, "cause" in facts ? { cause: facts.cause } : undefined);
-    this.kind = facts.kind;
-    this.label = facts.label;
-    this.refCount = facts.refCount;
-    this.owed = facts.owed;
-    if (facts.opened !== undefined) this.opened = facts.opened;
-    if (facts.closed !== undefined) this.closed = facts.closed;
-    if (facts.by !== undefined) this.by = facts.by;
+    super(message, facts);
+    Object.assign(this, facts);
   }
 }
 
@@ -52,8 +46,8 @@ function errorClass<Name extends string, Code extends string>(name: Name, code: 
     }
   }
   // On the prototype, so that the stack's first line has it.
-  Object.defineProperty(Refusal.prototype, "name", { value: name, configurable: true, writable: true });
-  Object.defineProperty(Refusal, "name", { value: name });
+  for (const named of [Refusal, Refusal.prototype])
+    Object.defineProperty(named, "name", { value: name, writable: true });
   return Refusal as unknown as LastrefErrorClass<Name, Code>;
 }
 
@@ -71,6 +65,8 @@ export const RefOverflowError = /* @__PURE__ */ errorClass("RefOverflowError", "
 export const LoanError = /* @__PURE__ */ errorClass("LoanError", "ERR_LOAN");
 /** `ERR_ASYNC_FREE`: a synchronous free or open returned a promise. */
 export const AsyncFreeError = /* @__PURE__ */ errorClass("AsyncFreeError", "ERR_ASYNC_FREE");
+/** `ERR_LEAK`: a test helper found leaks; `report` is the whole report. */
+export const LeakError = /* @__PURE__ */ errorClass("LeakError", "ERR_LEAK");
 
 /** Who holds what, where an error lists it. */
 export interface HolderFacts {
@@ -132,6 +128,7 @@ export type UseAfterFreeError = InstanceType<typeof UseAfterFreeError>;
 export type RefOverflowError = InstanceType<typeof RefOverflowError>;
 export type LoanError = InstanceType<typeof LoanError>;
 export type AsyncFreeError = InstanceType<typeof AsyncFreeError>;
+export type LeakError = InstanceType<typeof LeakError>;
 
 /** The error of a failure that happened while another one was under way (ECMA-262 `SuppressedError`). */
 export interface SuppressedError extends Error {
@@ -156,23 +153,19 @@ export const SuppressedError: SuppressedErrorConstructor =
 function ownSuppressedError(): SuppressedErrorConstructor {
   // A function, not a class: the language's own can be called without `new`.
   function SuppressedError(error: unknown, suppressed: unknown, message?: string): Error {
-    const made = Reflect.construct(
-      Error,
-      message === undefined ? [] : [message],
-      new.target ?? SuppressedError,
-    ) as Error;
-    Object.defineProperties(made, {
-      error: { value: error, writable: true, configurable: true },
-      suppressed: { value: suppressed, writable: true, configurable: true },
-    });
-    return made;
+    const made = Reflect.construct(Error, message === undefined ? [] : [message], new.target ?? SuppressedError);
+    return Object.defineProperties(made, { error: hidden(error), suppressed: hidden(suppressed) });
   }
   SuppressedError.prototype = Object.create(Error.prototype, {
-    constructor: { value: SuppressedError, writable: true, configurable: true },
-    name: { value: "SuppressedError", writable: true, configurable: true },
-    message: { value: "", writable: true, configurable: true },
+    constructor: hidden(SuppressedError),
+    name: hidden("SuppressedError"),
+    message: hidden(""),
   });
   return Object.setPrototypeOf(SuppressedError, Error);
+}
+
+function hidden(value: unknown): PropertyDescriptor {
+  return { value, writable: true, configurable: true };
 }
 
 /** Nests a newer failure over the one under way, as the language's `using` does. */
@@ -180,13 +173,10 @@ export function suppress(error: unknown, suppressed: unknown): SuppressedError {
   return new SuppressedError(error, suppressed, "A cleanup failed while another error was under way");
 }
 
-/** What was received, as an argument mistake's message says it. */
+/** What was received, as an argument mistake's message says it. Nothing is read of an object: it may be a trap. */
 export function received(value: unknown): string {
+  const type = typeof value;
+  if (type === "string") return JSON.stringify(value);
   if (value === null) return "null";
-  if (typeof value === "string") return JSON.stringify(value);
-  if (typeof value === "object" || typeof value === "function") {
-    const name = typeof value === "function" ? value.name : value.constructor?.name;
-    return `${typeof value}${name ? ` (${name})` : ""}`;
-  }
-  return `${typeof value}${value === undefined ? "" : ` ${String(value)}`}`;
+  return type === "object" || type === "function" || type === "undefined" ? type : `${type} ${String(value)}`;
 }

@@ -1,4 +1,4 @@
-import { ASYNC_DISPOSE, count, DISPOSE, INSPECT, ignore, isThenable, Kind, named, warn } from "./account";
+import { ASYNC_DISPOSE, count, DISPOSE, INSPECT, ignore, isThenable, type Kind, named, warn } from "./account";
 import type { AsyncHandle } from "./async-handle";
 import { isObject } from "./auto-memory";
 import { MapClosedError, MapCycleError, type MapErrorClass, MapFullError, received, suppress } from "./errors";
@@ -6,7 +6,7 @@ import { MapClosedError, MapCycleError, type MapErrorClass, MapFullError, receiv
 import { aborted, after, onAbort, type Signal } from "./host";
 import { cycle, ENDED, ENDING, Entry, HELD, IDLE, OPENING, QUEUED, type Waiter, waitingFor } from "./map-entry";
 import type { AcquireOptions, CloseOptions, HandleMapOptions, HandleMapStats, OpenContext } from "./map-options";
-import { FAMILY, type Family } from "./resource";
+import { defineAsyncResource, type Family, familyOf } from "./resource";
 
 /**
  * One shared resource per key: opened when the first holder asks, counted while there are holders, freed after the last.
@@ -83,6 +83,8 @@ export interface HandleMapConstructor {
   readonly prototype: HandleMap<unknown, unknown>;
 }
 
+type Free<T> = (value: T) => PromiseLike<void> | void;
+
 /** The promise of a close, and its two ends. */
 interface Closing {
   readonly promise: Promise<void>;
@@ -93,7 +95,7 @@ interface Closing {
 export const HandleMap: HandleMapConstructor = class HandleMap<K, T> implements HandleMap<K, T> {
   readonly #options: HandleMapOptions<K, T>;
   readonly #kind: Kind<T>;
-  readonly #family: Family<T> | undefined;
+  readonly #family: Family<T, readonly unknown[]>;
   readonly #idleFor: number;
   readonly #max: number;
   readonly #entries = new Map<K, Entry<K, T>>();
@@ -126,11 +128,12 @@ export const HandleMap: HandleMapConstructor = class HandleMap<K, T> implements 
         `Cannot make a HandleMap: expected whenFull "wait" or "throw", received ${received(whenFull)}`,
       );
     }
-    this.#family = (resource as { [FAMILY]?: Family<T> } | undefined)?.[FAMILY];
-    if (resource !== undefined && this.#family === undefined) {
+    const family = familyOf<T>(resource ?? defineAsyncResource({ kind, free: (free ?? disposeOf) as Free<T> }));
+    if (family === undefined) {
       throw new TypeError(`Cannot make a HandleMap: expected a resource definition, received ${received(resource)}`);
     }
-    this.#kind = this.#family?.kind ?? new Kind<T>(kind, free ?? disposeOf, true);
+    this.#family = family;
+    this.#kind = family.kind;
     this.#options = options;
     this.#idleFor = idle;
     this.#max = max;
@@ -360,9 +363,10 @@ export const HandleMap: HandleMapConstructor = class HandleMap<K, T> implements 
     const family = this.#family;
     const args = [entry.key];
     entry.value = value;
-    entry.bytes = family?.sizeOf(value, args) ?? 0;
-    if (this.#options.label === undefined) entry.label = family?.labelOf(value, args) || entry.label;
-    this.#kind.countOpened(entry.bytes);
+    entry.bytes = family.bytesOf(value, args);
+    if (this.#options.label === undefined) entry.label = family.labelOf(value, args) || entry.label;
+    family.kind.countOpened();
+    family.kind.bytes += entry.bytes;
     entry.state = HELD;
     const waiters = take(entry.waiters);
     if (waiters.length === 0) {

@@ -1,4 +1,4 @@
-export { MAX_REFS, setPanic } from "./account";
+export { MAX_REFS } from "./account";
 export { AsyncAutoMemory, type AsyncAutoMemoryConstructor } from "./async-auto-memory";
 export type { AsyncHandle, AsyncLoan } from "./async-handle";
 export { AutoMemory, type AutoMemoryConstructor } from "./auto-memory";
@@ -9,6 +9,7 @@ export {
   type HolderFacts,
   LastrefError,
   type LastrefErrorClass,
+  LeakError,
   LoanError,
   MapClosedError,
   MapCycleError,
@@ -27,6 +28,7 @@ export { Handle, type HandleOptions, type Loan, type WeakHandle } from "./handle
 export { HandleMap, type HandleMapConstructor } from "./handle-map";
 export type { Signal } from "./host";
 export type { AcquireOptions, CloseOptions, HandleMapOptions, HandleMapStats, OpenContext } from "./map-options";
+export { type Panic, setPanic } from "./panic";
 export {
   type AsyncResource,
   type AsyncResourceDefinition,

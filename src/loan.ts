@@ -1,4 +1,4 @@
-import { type Counted, INSPECT, named, REVOKED, refuse, standing } from "./account";
+import { type Counted, INSPECT, nameOf, REVOKED, refuse, standing } from "./account";
 import { LoanError, RevokedError, UseAfterFreeError } from "./errors";
 
 /** A loan of whichever handles `open` makes. */
@@ -27,38 +27,37 @@ export class LoanImpl<T, H> {
   }
 
   incrRef(): never {
-    throw this.#refuse("count", LoanError);
+    throw this.#noAccount("count");
   }
 
   decrRef(): never {
-    throw this.#refuse("give back", LoanError);
+    throw this.#noAccount("give back");
   }
 
-  /** Ends the borrow. The last one out frees a resource that was waiting for it. */
-  end(): void {
-    this.#over = true;
-    this.#counted.endBorrow();
+  /** Ends the borrow. The last one out frees a resource that was waiting for it. Static: the borrower has no such right. */
+  static end<T, H>(loan: LoanImpl<T, H>): void {
+    loan.#over = true;
+    loan.#counted.endBorrow();
   }
 
   toString(): string {
-    return `Loan<${named(this.#counted.kind.name, this.label)}${this.#over ? ", over" : ""}>`;
+    return `Loan<${nameOf(this.#counted)}${this.#over ? ", over" : ""}>`;
   }
 
   [INSPECT](): string {
     return this.toString();
   }
 
-  #refuse(verb: string, Refusal?: typeof LoanError): Error {
-    const { kind, label, count, state, borrows } = this.#counted;
-    const of = { kind: kind.name, label, refCount: count, owed: 0, state, borrows, record: undefined };
-    const what = `Cannot ${verb} ${named(kind.name, label)}`;
-    if (Refusal)
-      return refuse(
-        Refusal,
-        of,
-        `${what}: a loan is no account, it has nothing to give back; dup() it to keep the resource`,
-      );
-    const why = this.#over && !(state & REVOKED) ? "the borrow of this loan has ended" : standing(of);
-    return refuse(state & REVOKED ? RevokedError : UseAfterFreeError, of, `${what}: ${why}`);
+  #refuse(verb: string): Error {
+    const counted = this.#counted;
+    const revoked = counted.state & REVOKED;
+    const why = this.#over && !revoked ? "the borrow of this loan has ended" : standing(counted, 0);
+    return refuse(revoked ? RevokedError : UseAfterFreeError, `Cannot ${verb} ${nameOf(counted)}: ${why}`, counted);
+  }
+
+  #noAccount(verb: string): Error {
+    const counted = this.#counted;
+    const why = "a loan is no account, it has nothing to give back; dup() it to keep the resource";
+    return refuse(LoanError, `Cannot ${verb} ${nameOf(counted)}: ${why}`, counted);
   }
 }

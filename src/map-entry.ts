@@ -98,8 +98,7 @@ export class Entry<K, T> {
       this.#since = now();
       this.#listed = undefined;
     }
-    const account = openAccount(counted, holder);
-    if (counted.kind.watch && counted.record === undefined) HandleImpl.track(account, counted, holder);
+    const account = counted.count === 0 ? firstAccount(counted, holder) : openAccount(counted, holder);
     const handle = new AsyncHandleImpl(account);
     if (holder !== undefined || realm.tracker !== undefined) this.#list(handle, holder);
     return handle;
@@ -145,6 +144,14 @@ export class Entry<K, T> {
 
 /** Holders that a message names; the error has them all. */
 const NAMED = 8;
+
+/** The first account on a resource that was made without one. */
+export function firstAccount<T>(counted: Counted<T>, holder: string | undefined): HandleImpl<T> {
+  const account = openAccount(counted, holder);
+  const wanted = counted.record === undefined && (counted.kind.watch || realm.tracker?.wants());
+  if (wanted) HandleImpl.track(account, counted, holder);
+  return account;
+}
 
 /** Who holds something and since when, in words. */
 export function holding(holders: readonly HolderFacts[]): string {

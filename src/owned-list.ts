@@ -12,31 +12,45 @@ export interface Entry {
   readonly [THING]: unknown;
 }
 
+/** Places in one piece of a list: a long list grows by pieces, so that growing never copies what is there. */
+const PIECE = 64;
+
 /**
  * What one context owns, in the order it came.
  *
  * An account that is closed early does not look for its place: it leaves the list (its own field says so) and is counted
- * in `gone`, and once half of the places are gone the list is swept. So an early close is O(1) in any order, a place
+ * in `#gone`, and once half of the places are gone the list is swept. So an early close is O(1) in any order, a place
  * costs 8 bytes, and the list holds at most twice the live entries.
  */
 export class OwnedList {
-  items: Entry[] = [];
+  /** The newest piece; the older ones are full, or were when they were swept. */
+  #newest: Entry[] = [];
+  #older: Entry[][] | undefined = undefined;
+  /** Places in the older pieces. */
+  #places = 0;
   #gone = 0;
   /** Handles taken out alive: their stale places have to be swept before the same handle comes in again. */
-  #kept: Set<Entry> | undefined;
+  #kept: Set<Entry> | undefined = undefined;
 
   get size(): number {
-    return this.items.length - this.#gone;
+    return this.#places + this.#newest.length - this.#gone;
   }
 
   add(entry: Entry): void {
-    if (this.#kept?.has(entry)) this.#sweep();
-    this.items.push(entry);
+    if (this.#kept !== undefined && this.#kept.has(entry)) this.#sweep();
+    if (this.#newest.length >= PIECE) {
+      this.#older ??= [];
+      this.#older.push(this.#newest);
+      this.#places += this.#newest.length;
+      this.#newest = [];
+    }
+    this.#newest.push(entry);
   }
 
   /** An entry has left on its own. */
   left(): void {
-    if (++this.#gone > 16 && this.#gone * 2 > this.items.length) this.#sweep();
+    const gone = ++this.#gone;
+    if (gone > 16 && gone * 2 > this.#places + this.#newest.length) this.#sweep();
   }
 
   /** A live entry was taken out; it may come back. */
@@ -46,24 +60,43 @@ export class OwnedList {
     this.left();
   }
 
-  /** Removes the newest place of an entry at once, for the rare one that stands in several. */
-  remove(entry: Entry): void {
-    this.items.splice(this.items.lastIndexOf(entry), 1);
+  /** Hands over the newest piece for paying, from its end; entries that have left stand in it still. */
+  takePiece(): Entry[] | undefined {
+    const piece = this.#newest;
+    const next = this.#older?.pop();
+    if (next === undefined && piece.length === 0) return undefined;
+    this.#newest = next ?? [];
+    this.#places -= next === undefined ? 0 : next.length;
+    return piece;
   }
 
-  /** Hands over all places for paying; what leaves from now on finds nothing to sweep. */
-  take(): Entry[] {
-    const items = this.items;
-    this.items = [];
-    this.#gone = 0;
-    return items;
+  /** Takes out the newest entry that `matches` at once, for the rare ones that stand in several places or have no field. */
+  remove(matches: (entry: Entry) => boolean): boolean {
+    const pieces = [...(this.#older ?? []), this.#newest];
+    for (const piece of pieces.reverse()) {
+      const index = piece.findLastIndex(matches);
+      if (index < 0) continue;
+      piece.splice(index, 1);
+      if (piece !== this.#newest) this.#places--;
+      return true;
+    }
+    return false;
   }
 
   #sweep(): void {
-    this.items = this.items.filter((entry) => entry[OWNED](this));
+    this.#older = this.#older?.filter((piece) => sweepPiece(piece, this) > 0);
+    this.#places = this.#older?.reduce((sum, piece) => sum + piece.length, 0) ?? 0;
+    sweepPiece(this.#newest, this);
     this.#gone = 0;
     this.#kept = undefined;
   }
+}
+
+function sweepPiece(piece: Entry[], list: OwnedList): number {
+  let live = 0;
+  for (const entry of piece) if (entry[OWNED](list)) piece[live++] = entry;
+  piece.length = live;
+  return live;
 }
 
 /** The lists that own one account: none, one (the rule), or several, the newest last. */

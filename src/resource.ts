@@ -1,7 +1,8 @@
 import { type Counted, ignore, isThenable, Kind, refuseAsync } from "./account";
 import { type AsyncHandle, AsyncHandleImpl } from "./async-handle";
 import { received } from "./errors";
-import { checkNames, type Handle, HandleImpl, openHandle } from "./handle";
+import { checkNames, type Handle, HandleImpl, openHandle, openPlain } from "./handle";
+import { realm } from "./tracker";
 
 /** What a kind has opened and freed so far. Plain counters, always on; immortal resources are not in them. */
 export interface ResourceStats {
@@ -106,66 +107,118 @@ export interface AsyncResource<T, A extends readonly unknown[] = unknown[]> exte
 }
 
 /** Where a definition keeps its {@link Family}, for what makes accounts of its own (a keyed map). */
-export const FAMILY = Symbol.for("lastref.family.v1");
+const FAMILY = Symbol.for("lastref.family.v1");
 
-/** The kind a definition makes, and how a value of it gets its first account. */
-export interface Family<T, A extends readonly unknown[] = readonly unknown[]> {
-  readonly kind: Kind<T>;
-  labelOf(value: T, args: A): string;
-  sizeOf(value: T, args: A): number;
-  account(value: T, args: A): HandleImpl<T>;
-  wrap(value: T, options: WrapOptions | undefined): HandleImpl<T>;
+/** What a definition is made of, of whichever copy of the library it is; `undefined` if it is none. */
+export function familyOf<T>(resource: object): Family<T, readonly unknown[]> | undefined {
+  return (resource as { [FAMILY]?: Family<T, readonly unknown[]> })[FAMILY];
 }
 
-function family<T, A extends readonly unknown[]>(
-  definition: ResourceDefinition<T, A> | AsyncResourceDefinition<T, A>,
-  async: boolean,
-): Family<T, A> {
-  const { label, bytes = 0, exclusive = false, watch = false } = definition;
-  checkNames(definition.kind, "", typeof bytes === "function" ? 0 : bytes);
-  for (const name of ["free", "open", "label"] as const) {
-    const given = definition[name];
-    if (typeof given !== "function" && (given !== undefined || name === "free")) {
-      throw new TypeError(
-        `Cannot define kind "${definition.kind}": expected ${name} to be a function, received ${received(given)}`,
-      );
+/** A definition, checked: the kind it makes, and how a value of it gets its first account. */
+export class Family<T, A extends readonly unknown[]> {
+  readonly kind: Kind<T>;
+  readonly open: ((...args: A) => T | PromiseLike<T>) | undefined;
+  readonly #label: Definition<T, A>["label"];
+  readonly #bytes: Definition<T, A>["bytes"];
+  /** Neither a label nor a size to keep. */
+  readonly plain: boolean;
+
+  constructor(definition: AsyncResourceDefinition<T, A>, async: boolean) {
+    const { label, bytes, exclusive = false, watch = false } = definition;
+    checkNames(definition.kind, "", typeof bytes === "number" ? bytes : 0);
+    for (const name of ["free", "open", "label", "bytes"] as const) {
+      const given = definition[name];
+      if (typeof given === "function" || (name === "bytes" && typeof given === "number")) continue;
+      if (given !== undefined || name === "free") {
+        throw new TypeError(
+          `Cannot define kind "${definition.kind}": expected ${name} to be a function, received ${received(given)}`,
+        );
+      }
     }
+    this.kind = new Kind<T>(definition.kind, definition.free, async, exclusive, watch);
+    realm.kinds.push(new WeakRef(this.kind));
+    this.open = definition.open;
+    this.#label = label;
+    this.#bytes = bytes;
+    this.plain = label === undefined && !bytes && !async && !watch;
   }
-  const kind = new Kind<T>(definition.kind, definition.free, async, exclusive, watch);
-  const none = [] as unknown as A;
-  const sizeOf = (value: T, args: A): number => {
-    if (typeof bytes !== "function") return bytes;
+
+  account(value: T, args: A): HandleImpl<T> {
+    return openHandle(this.kind, value, this.labelOf(value, args), this.bytesOf(value, args));
+  }
+
+  wrap(value: T, { label, immortal }: WrapOptions = {}): HandleImpl<T> {
+    const none = [] as unknown as A;
+    const given = label ?? this.labelOf(value, none);
+    checkNames(this.kind.name, given, 0);
+    return openHandle(this.kind, value, given, this.bytesOf(value, none), immortal === true);
+  }
+
+  stats(): ResourceStats {
+    const { opened, freed, peak, bytes } = this.kind;
+    return { live: opened - freed, opened, freed, peak, bytes };
+  }
+
+  labelOf(value: T, args: A): string {
     try {
-      const size = bytes(value, ...args);
-      return size >= 0 ? size : 0;
-    } catch {
-      return 0;
-    }
-  };
-  const labelOf = (value: T, args: A): string => {
-    try {
+      const label = this.#label;
       return label === undefined ? "" : String(label(value, ...args));
     } catch (error) {
       return `(no label: ${error instanceof Error ? error.message : "the label function threw"})`;
     }
-  };
-  const plain = label === undefined && bytes === 0;
-  const account = (value: T, args: A): HandleImpl<T> =>
-    plain ? openHandle(kind, value, "", 0) : openHandle(kind, value, labelOf(value, args), sizeOf(value, args));
-  const wrap = (value: T, options: WrapOptions = {}): HandleImpl<T> => {
-    const given = options.label ?? labelOf(value, none);
-    checkNames(kind.name, given, 0);
-    return openHandle(kind, value, given, sizeOf(value, none), options.immortal === true);
-  };
-  return { kind, labelOf, sizeOf, account, wrap };
+  }
+
+  bytesOf(value: T, args: A): number {
+    const bytes = this.#bytes;
+    if (typeof bytes !== "function") return bytes ?? 0;
+    try {
+      const size = bytes(value, ...args);
+      return Number.isFinite(size) && size > 0 ? size : 0;
+    } catch {
+      return 0;
+    }
+  }
 }
 
-function withFamily<T, A extends readonly unknown[], R extends object>(made: Family<T, A>, resource: R): R {
-  return Object.defineProperty(resource, FAMILY, { value: made });
-}
+class ResourceImpl<T, A extends readonly unknown[]> implements Resource<T, A> {
+  readonly kind: string;
+  readonly #family: Family<T, A>;
+  readonly #kind: Kind<T>;
+  readonly #open: (...args: A) => T;
+  readonly #plain: boolean;
 
-function statsOf({ opened, freed, peak, bytes }: Kind<never>): ResourceStats {
-  return { live: opened - freed, opened, freed, peak, bytes };
+  constructor(definition: ResourceDefinition<T, A>) {
+    this.#family = new Family(definition, false);
+    this.#kind = this.#family.kind;
+    this.#open = definition.open ?? (identity as unknown as (...args: A) => T);
+    this.#plain = this.#family.plain;
+    this.kind = this.#kind.name;
+  }
+
+  get [FAMILY](): Family<T, A> {
+    return this.#family;
+  }
+
+  get stats(): ResourceStats {
+    return this.#family.stats();
+  }
+
+  open(...args: A): Handle<T> {
+    const open = this.#open;
+    const value = open(...args);
+    if (typeof value === "object" && isThenable(value) && this.#family.open !== undefined) {
+      throw refuseLateValue(this.#kind, value as PromiseLike<T>);
+    }
+    return this.#plain ? openPlain(this.#kind, value) : this.#family.account(value, args);
+  }
+
+  wrap(value: T, options?: WrapOptions): Handle<T> {
+    return this.#family.wrap(value, options);
+  }
+
+  revoke(handle: Handle<T>): void {
+    HandleImpl.revoke(handle, this.#kind);
+  }
 }
 
 /**
@@ -186,27 +239,16 @@ function statsOf({ opened, freed, peak, bytes }: Kind<never>): ResourceStats {
  * console.log(file.value > 2, File.stats.live); // true 1
  * ```
  */
+export function defineResource<T>(
+  definition: ResourceDefinition<T, [value: T]> & { readonly open?: undefined },
+): Resource<T, [value: T]>;
 export function defineResource<T, A extends readonly unknown[] = [value: T]>(
   definition: ResourceDefinition<T, A>,
-): Resource<T, A> {
-  const made = family(definition, false);
-  const { kind, account, wrap } = made;
-  const open = definition.open ?? (identity as unknown as (...args: A) => T);
-  return withFamily<T, A, Resource<T, A>>(made, {
-    kind: kind.name,
-    get stats() {
-      return statsOf(kind);
-    },
-    open(...args: A): Handle<T> {
-      const value = open(...args);
-      if (definition.open !== undefined && isThenable(value)) throw refuseLateValue(kind, value as PromiseLike<T>);
-      return account(value, args);
-    },
-    wrap: (value, options) => wrap(value, options),
-    revoke(handle) {
-      HandleImpl.revoke(handle, kind);
-    },
-  });
+): Resource<T, A>;
+export function defineResource<T, A extends readonly unknown[]>(
+  given: ResourceDefinition<T, A> | ResourceDefinition<T, [value: T]>,
+): Resource<T, A> | Resource<T, [value: T]> {
+  return new ResourceImpl(given as ResourceDefinition<T, A>);
 }
 
 /**
@@ -227,26 +269,34 @@ export function defineResource<T, A extends readonly unknown[] = [value: T]>(
  * console.log((await file.value.stat()).isFile()); // true
  * ```
  */
+export function defineAsyncResource<T>(
+  definition: AsyncResourceDefinition<T, [value: T]> & { readonly open?: undefined },
+): AsyncResource<T, [value: T]>;
 export function defineAsyncResource<T, A extends readonly unknown[] = [value: T]>(
   definition: AsyncResourceDefinition<T, A>,
-): AsyncResource<T, A> {
-  const made = family(definition, true);
-  const { kind, account, wrap } = made;
+): AsyncResource<T, A>;
+export function defineAsyncResource<T, A extends readonly unknown[]>(
+  given: AsyncResourceDefinition<T, A> | AsyncResourceDefinition<T, [value: T]>,
+): AsyncResource<T, A> | AsyncResource<T, [value: T]> {
+  const definition = given as AsyncResourceDefinition<T, A>;
+  const family = new Family(definition, true);
   const open = definition.open ?? (identity as unknown as (...args: A) => T);
-  return withFamily<T, A, AsyncResource<T, A>>(made, {
-    kind: kind.name,
+  const resource: AsyncResource<T, A> = {
+    kind: family.kind.name,
     get stats() {
-      return statsOf(kind);
+      return family.stats();
     },
     async open(...args: A): Promise<AsyncHandle<T>> {
-      return new AsyncHandleImpl(account(await open(...args), args));
+      return new AsyncHandleImpl(family.account(await open(...args), args));
     },
-    wrap: (value, options) => new AsyncHandleImpl(wrap(value, options)),
+    wrap: (value, options) => new AsyncHandleImpl(family.wrap(value, options)),
     revoke(handle) {
-      const counted: Counted<T> = HandleImpl.revoke(AsyncHandleImpl.account(handle) ?? handle, kind);
-      return counted.freeing ?? Promise.resolve();
+      const counted: Counted<T> = HandleImpl.revoke(AsyncHandleImpl.account(handle) ?? handle, family.kind);
+      // A promise of its own, so that a failure is reported as unhandled if nobody hears it.
+      return Promise.resolve(counted.freeing).then(ignore);
     },
-  });
+  };
+  return Object.defineProperty(resource, FAMILY, { value: family });
 }
 
 const identity = <T>(value: T): T => value;
@@ -254,6 +304,6 @@ const identity = <T>(value: T): T => value;
 /** The error of a synchronous open that returned a promise; the value is freed when it arrives. */
 function refuseLateValue<T>(kind: Kind<T>, returned: PromiseLike<T>): Error {
   const { release } = kind;
-  Promise.resolve(returned).then(release).catch(ignore);
-  return refuseAsync(kind.name, "", "open", returned);
+  // One chain, so that a lazy thenable is started once, and a failing free is heard as well.
+  return refuseAsync(kind.name, "", "open", Promise.resolve(returned).then(release));
 }

@@ -12,7 +12,7 @@ export interface ResourceFacts {
   readonly label: string;
   /** Size of the resource in bytes, 0 if unknown. */
   readonly bytes: number;
-  /** References that are already owed: more than 0 when the resource was opened before tracking began. */
+  /** References that are owed, the new account's among them: more than 1 when it was opened before tracking began. */
   readonly count: number;
   /** For comparing with the values of other live resources, never to be kept alive. */
   readonly value: unknown;
@@ -56,17 +56,28 @@ export interface ResourceRecord {
 
 /** One context's side of the records: the culprit when a context is dropped whole. */
 export interface ContextRecord {
-  ended(): void;
+  /** The context pays for everything from now on. */
+  end(): void;
+  /** What it owned belongs to another context from now on, and this one has ended. */
+  moved(to: ContextRecord | undefined): void;
 }
 
 /** A leak detector. */
 export interface Tracker {
+  /** Whether the resource that is opened next is to be recorded: asked before anything is made for it. */
+  wants(): boolean;
+  /** Whether a new account on a resource without a record begins one. */
+  readonly adopts: boolean;
   opened(facts: ResourceFacts): ResourceRecord | undefined;
   context(context: object): ContextRecord | undefined;
 }
 
-/** What {@link setPanic} takes: what becomes of an overdrawn account. */
-export type Panic<E extends Error = Error> = "throw" | "report" | ((error: E) => void);
+/** How many resources of a kind were opened and freed. */
+export interface KindCounts {
+  readonly name: string;
+  readonly opened: number;
+  readonly freed: number;
+}
 
 /**
  * The state that is one per realm however many copies of the library are loaded.
@@ -76,8 +87,9 @@ export type Panic<E extends Error = Error> = "throw" | "report" | ((error: E) =>
 class Realm {
   #tracker: Tracker | undefined;
   #watcher: Tracker | undefined;
-  #panic: Panic = "throw";
+  #panic: ((error: Error) => void) | undefined;
   #detector: unknown;
+  #kinds: WeakRef<KindCounts>[] = [];
 
   /** Hears of every resource; `undefined` while tracking is off. */
   get tracker(): Tracker | undefined {
@@ -93,11 +105,19 @@ class Realm {
   set watcher(watcher: Tracker | undefined) {
     this.#watcher = watcher;
   }
-  get panic(): Panic {
+  /** Hears of overdrawn accounts; `undefined`: they throw. */
+  get panic(): ((error: Error) => void) | undefined {
     return this.#panic;
   }
-  set panic(panic: Panic) {
+  set panic(panic: ((error: Error) => void) | undefined) {
     this.#panic = panic;
+  }
+  /** The kinds that were defined, for counting what was opened before tracking began. Whoever reads it takes out the dead. */
+  get kinds(): WeakRef<KindCounts>[] {
+    return this.#kinds;
+  }
+  set kinds(kinds: WeakRef<KindCounts>[]) {
+    this.#kinds = kinds;
   }
   /** The detector's own state, so that two copies of it share one registry. */
   get detector(): unknown {

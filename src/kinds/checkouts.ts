@@ -1,10 +1,11 @@
 import { ASYNC_DISPOSE, Counted, ignore, isThenable, Kind, named, OPEN, REVOKED, warn } from "../account";
 import { type AsyncHandle, AsyncHandleImpl, type AsyncLoan } from "../async-handle";
 import { AcquireTimeoutError, type HolderFacts, MapClosedError, received, suppress } from "../errors";
-import { HandleImpl, openAccount } from "../handle";
+import { HandleImpl } from "../handle";
 import { abortController, aborted, after, now, onAbort, type Signal } from "../host";
-import { holding } from "../map-entry";
+import { firstAccount, holding } from "../map-entry";
 import type { AcquireOptions, CloseOptions } from "../map-options";
+import { defineAsyncResource, familyOf } from "../resource";
 
 /** A pool, as {@link checkouts} sees it. */
 export interface PoolDriver<T> {
@@ -140,6 +141,8 @@ export function checkouts<T>(driver: PoolDriver<T>): Checkouts<T> {
 
 class CheckoutsImpl<T> implements Checkouts<T> {
   readonly #driver: PoolDriver<T>;
+  /** Counts all of them; each has one of its own, which knows its checkout. */
+  readonly #counts: Kind<T>;
   readonly #kind: string;
   readonly #out = new Set<Out<T>>();
   /** What ends each acquire that waits. */
@@ -152,6 +155,7 @@ class CheckoutsImpl<T> implements Checkouts<T> {
   constructor(driver: PoolDriver<T>) {
     this.#driver = driver;
     this.#kind = driver.kind ?? "connection";
+    this.#counts = familyOf<T>(defineAsyncResource<T>({ kind: this.#kind, free: ignore }))?.kind as Kind<T>;
   }
 
   get size(): number {
@@ -268,7 +272,8 @@ class CheckoutsImpl<T> implements Checkouts<T> {
   #checkOut(connection: T, holder: string | undefined): AsyncHandle<T> {
     const free = (value: T): unknown => this.#giveBack(out, value);
     const counted = new Counted(new Kind<T>(this.#kind, free, true), connection, this.#label(connection), 0, 0, OPEN);
-    const account = openAccount(counted, holder);
+    const account = firstAccount(counted, holder);
+    this.#counts.countOpened();
     const out: Out<T> = { counted, holder, since: now(), account: new WeakRef(account), broken: false };
     this.#out.add(out);
     return new CheckedOut(account, out);
@@ -277,6 +282,7 @@ class CheckoutsImpl<T> implements Checkouts<T> {
   /** What was revoked may be in the middle of anything: it does not go back either. */
   #giveBack(out: Out<T>, connection: T): unknown {
     this.#out.delete(out);
+    this.#counts.freed++;
     this.#freeing++;
     const { release, destroy } = this.#driver;
     const settled = (): void => {

@@ -41,11 +41,12 @@ describe("incidents", () => {
   }
 
   it("run alone by name, and are listed without one", async () => {
-    const run = promisify(execFile);
-    const list = await run(process.execPath, ["test/incidents/run.mjs"]);
+    const run = (...name: string[]) =>
+      promisify(execFile)(process.execPath, ["test/run-ts.mjs", "--source", "test/incidents/program.ts", ...name]);
+    const list = await run();
     for (const name of Object.keys(incidents)) expect(list.stdout).toContain(name);
-    const one = await run(process.execPath, ["test/incidents/run.mjs", "valkey-double-close"]);
+    const one = await run("valkey-double-close");
     expect(one.stdout).toContain("=> holders of a name that was freed: 0");
-    await expect(run(process.execPath, ["test/incidents/run.mjs", "none"])).rejects.toMatchObject({ code: 1 });
+    await expect(run("none")).rejects.toMatchObject({ code: 1 });
   }, 60_000);
 });

@@ -1,8 +1,10 @@
 import { show } from "./incident";
 import { incidents } from "./index";
 
-/** Shows one incident, or lists them. Returns the exit code: 0 when the bug did damage and the cure does none. */
-export async function main(name: string | undefined): Promise<number> {
+// npm run incident -- <name>: shows one of the real bugs; without a name it lists them.
+
+/** Returns the exit code: 0 when the bug did damage and the cure does none. */
+async function main(name: string | undefined): Promise<number> {
   const incident = name === undefined ? undefined : incidents[name];
   if (incident === undefined) {
     if (name !== undefined) console.log(`There is no incident "${name}".\n`);
@@ -18,3 +20,5 @@ export async function main(name: string | undefined): Promise<number> {
     return 1;
   }
 }
+
+process.exitCode = await main(process.argv[2]);

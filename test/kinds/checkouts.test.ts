@@ -35,7 +35,7 @@ const adapters: Record<string, (port: number) => Fixture | Promise<Fixture>> = {
       }
     }
     type Connection = { release(broken?: boolean): void };
-    const pool = new PgPool({ Client: Client as never, max: 3 } as never);
+    const pool = new PgPool({ Client, max: 3 });
     return {
       driver: {
         acquire: () => pool.connect(),
@@ -47,7 +47,7 @@ const adapters: Record<string, (port: number) => Fixture | Promise<Fixture>> = {
     };
   },
   mysql2: async () => {
-    const server = mysql.createServer();
+    const server = mysql.createServer(() => {});
     let id = 0;
     server.on("connection", (connection) => {
       const hello = {
@@ -66,7 +66,8 @@ const adapters: Record<string, (port: number) => Fixture | Promise<Fixture>> = {
       connection.serverHandshake(hello as never);
       connection.on("error", () => {});
     });
-    await new Promise<void>((resolve) => server.listen(0, "127.0.0.1" as never, undefined as never, resolve as never));
+    server.listen(0);
+    await new Promise((resolve) => setImmediate(resolve));
     const { port } = (server as unknown as { _server: { address(): { port: number } } })._server.address();
     const pool = mysql.createPool({ host: "127.0.0.1", port, connectionLimit: 3 }).promise();
     type Connection = mysql.PoolConnection & { readonly connection: unknown };
@@ -109,9 +110,9 @@ const adapters: Record<string, (port: number) => Fixture | Promise<Fixture>> = {
     });
     return {
       driver: {
-        acquire: ({ signal }) => {
+        acquire: ({ signal }: { signal: AbortSignal }) => {
           const pending = pool.acquire();
-          (signal as AbortSignal).addEventListener("abort", () => pending.abort());
+          signal.addEventListener("abort", () => pending.abort());
           return pending.promise;
         },
         release: (client: RawClient) => void pool.release(client),
@@ -232,10 +233,8 @@ describe.each(Object.keys(adapters))("checkouts() over %s", (name) => {
 describe("checkouts() over the pool of node-redis", () => {
   it("lends a client as its execute() does, and takes it back once", async () => {
     await using server = await startRedis();
-    const redis = await createClientPool(
-      { url: `redis://127.0.0.1:${server.port}` },
-      { minimum: 1, maximum: 2 },
-    ).connect();
+    const redis = createClientPool({ url: `redis://127.0.0.1:${server.port}` }, { minimum: 1, maximum: 2 });
+    await redis.connect();
     type Client = Parameters<Parameters<typeof redis.execute>[0]>[0];
     const done = new Map<Client, () => void>();
     const pool = checkouts<Client>({

@@ -1,0 +1,1 @@
+export function observe(Stack: unknown): Promise<string[]>;

@@ -1,0 +1,138 @@
+import { describe, expect, it } from "vitest";
+import { addOwner, type Entry, leaveAll, OWNED, OwnedList, owns, PAY, removeOwner, THING } from "../src/owned-list";
+
+class Item implements Entry {
+  owned = true;
+  checked = 0;
+  get [THING](): unknown {
+    return this;
+  }
+  [OWNED](): boolean {
+    this.checked++;
+    return this.owned;
+  }
+  [PAY](): void {}
+}
+
+function filled(n: number): { list: OwnedList; items: Item[] } {
+  const list = new OwnedList();
+  const items = Array.from({ length: n }, () => new Item());
+  for (const item of items) list.add(item);
+  return { list, items };
+}
+
+function leave(list: OwnedList, item: Item): void {
+  item.owned = false;
+  list.left();
+}
+
+/** All places, the oldest first; the list is empty after it. */
+function drained(list: OwnedList): Entry[] {
+  const pieces: Entry[][] = [];
+  for (let piece = list.takePiece(); piece !== undefined; piece = list.takePiece()) pieces.unshift(piece);
+  return pieces.flat();
+}
+
+describe("OwnedList", () => {
+  it("counts what it owns, not what has left", () => {
+    const { list, items } = filled(5);
+    leave(list, items[1] as Item);
+    leave(list, items[3] as Item);
+    expect(list.size).toBe(3);
+  });
+
+  it("holds at most twice the live entries and a constant", () => {
+    for (const gone of [0, 10, 100, 5000, 9000, 9990, 10_000]) {
+      const { list, items } = filled(10_000);
+      for (const item of items.slice(0, gone)) leave(list, item);
+      expect(list.size).toBe(10_000 - gone);
+      expect(drained(list).length).toBeLessThanOrEqual(2 * (10_000 - gone) + 17);
+    }
+  });
+
+  it("leaves the places alone until more than half of them are gone", () => {
+    const half = filled(100);
+    for (const item of half.items.slice(0, 50)) leave(half.list, item);
+    expect([half.list.size, drained(half.list).length]).toEqual([50, 100]);
+    const more = filled(100);
+    for (const item of more.items.slice(0, 51)) leave(more.list, item);
+    expect([more.list.size, drained(more.list)]).toEqual([49, more.items.slice(51)]);
+  });
+
+  it("looks at each place a constant number of times, in whichever order the entries leave", () => {
+    for (const order of ["fifo", "lifo", "odd first"]) {
+      const { list, items } = filled(4096);
+      const leaving = order === "lifo" ? items.toReversed() : items;
+      if (order === "odd first") {
+        for (const [i, item] of items.entries()) if (i % 2 === 1) leave(list, item);
+      }
+      for (const item of leaving) if (item.owned) leave(list, item);
+      expect(list.size).toBe(0);
+      const looks = items.reduce((sum, item) => sum + item.checked, 0);
+      expect(looks).toBeLessThanOrEqual(2 * items.length);
+    }
+  });
+
+  it("hands over its pieces, the newest first, until it is empty", () => {
+    const { list, items } = filled(200);
+    const pieces: Entry[][] = [];
+    for (let piece = list.takePiece(); piece !== undefined; piece = list.takePiece()) pieces.push(piece);
+    expect(pieces.length).toBeGreaterThan(1);
+    expect(pieces.reverse().flat()).toEqual(items);
+    expect([list.size, list.takePiece()]).toEqual([0, undefined]);
+  });
+
+  it("sweeps what leaves while it is paid for, without a look at the piece that was handed over", () => {
+    const { list, items } = filled(200);
+    const newest = list.takePiece() ?? [];
+    const rest = items.slice(0, items.length - newest.length);
+    for (const item of rest.slice(0, -1)) leave(list, item);
+    expect(list.size).toBe(1);
+    const places = drained(list);
+    expect(places.at(-1)).toBe(rest.at(-1));
+    expect(places.length).toBeLessThanOrEqual(17);
+    expect(newest).toEqual(items.slice(rest.length));
+  });
+
+  it("removes the newest place of an entry that stands in several", () => {
+    const { list, items } = filled(100);
+    const first = items[0] as Item;
+    list.add(first);
+    expect(list.remove((entry) => entry === first)).toBe(true);
+    expect([list.size, list.remove((entry) => entry instanceof Item && !entry.owned)]).toEqual([100, false]);
+    expect(list.remove((entry) => entry === first)).toBe(true);
+    expect([list.size, drained(list)]).toEqual([99, items.slice(1)]);
+  });
+});
+
+describe("Owners", () => {
+  const [a, b] = [new OwnedList(), new OwnedList()];
+
+  it("are none, one, or several with the newest last", () => {
+    const one = addOwner(undefined, a);
+    expect(one).toBe(a);
+    const two = addOwner(one, b);
+    const three = addOwner(two, a);
+    expect(three).toEqual([a, b, a]);
+    expect([owns(undefined, a), owns(one, a), owns(one, b), owns(two, b), owns(two, new OwnedList())]).toEqual([
+      false,
+      true,
+      false,
+      true,
+      false,
+    ]);
+    expect(removeOwner(three, a)).toEqual([a, b]);
+    expect(removeOwner(removeOwner(three, a), a)).toBe(b);
+    expect(removeOwner(one, a)).toBe(undefined);
+  });
+
+  it("are all told when the account leaves", () => {
+    const { list: first } = filled(3);
+    const { list: second } = filled(3);
+    leaveAll([first, second, second]);
+    expect([first.size, second.size]).toEqual([2, 1]);
+    leaveAll(first);
+    leaveAll(undefined);
+    expect([first.size, second.size]).toEqual([1, 1]);
+  });
+});
