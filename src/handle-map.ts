@@ -204,7 +204,7 @@ export const HandleMap: HandleMapConstructor = class HandleMap<K, T> implements 
           this.#endQuietly(entry);
         } else if (entry.state === OPENING || entry.state === QUEUED) {
           const error = this.#closedError(entry.label);
-          const waiters = take(entry.waiters);
+          const waiters = entry.takeWaiters();
           this.#abandon(entry, error);
           for (const waiter of waiters) waiter.reject(error);
         }
@@ -242,7 +242,7 @@ export const HandleMap: HandleMapConstructor = class HandleMap<K, T> implements 
   #enter(given: K, options: AcquireOptions | undefined, opener: Entry<K, T> | undefined): Promise<AsyncHandle<T>> {
     try {
       const key = this.#canonical(given);
-      const signals = [options?.signal, opener?.abort.signal];
+      const signals = [options?.signal, opener?.signal];
       if (this.#closed) throw this.#closedError(this.#label(key));
       const gaveUp = aborted(signals);
       if (gaveUp !== undefined) throw gaveUp.reason;
@@ -332,10 +332,12 @@ export const HandleMap: HandleMapConstructor = class HandleMap<K, T> implements 
     entry.state = OPENING;
     entry.roomy = true;
     this.#used++;
-    const { key, abort, given } = entry;
+    const { key, given } = entry;
     entry.given = undefined;
     const context: OpenContext<K, T> = {
-      signal: abort.signal,
+      get signal() {
+        return entry.signal;
+      },
       given: given as K,
       acquire: (other, options) => this.#enter(other, options, entry.state === OPENING ? entry : undefined),
     };
@@ -368,7 +370,7 @@ export const HandleMap: HandleMapConstructor = class HandleMap<K, T> implements 
     family.kind.countOpened();
     family.kind.bytes += entry.bytes;
     entry.state = HELD;
-    const waiters = take(entry.waiters);
+    const waiters = entry.takeWaiters();
     if (waiters.length === 0) {
       this.#leave(entry);
       this.#endQuietly(entry);
@@ -381,7 +383,7 @@ export const HandleMap: HandleMapConstructor = class HandleMap<K, T> implements 
 
   #openFailed(entry: Entry<K, T>, error: unknown): void {
     this.#leave(entry);
-    const waiters = take(entry.waiters);
+    const waiters = entry.takeWaiters();
     this.#ended(entry);
     for (const { reject } of waiters) reject(error);
   }
@@ -396,7 +398,7 @@ export const HandleMap: HandleMapConstructor = class HandleMap<K, T> implements 
     }
     this.#goesBefore(entry);
     this.#giveRoom(entry);
-    entry.abort.abort(reason);
+    entry.abort(reason);
     this.#pump();
   }
 
@@ -413,7 +415,7 @@ export const HandleMap: HandleMapConstructor = class HandleMap<K, T> implements 
       // A borrow, so that the value outlives the question even if whoever asked gives up.
       const answer = handle.borrow((value) => (validate as NonNullable<typeof validate>)(value, entry.key));
       const valid = await new Promise<boolean>((resolve, reject) => {
-        stop = onAbort([options?.signal, opener?.abort.signal], reject);
+        stop = onAbort([options?.signal, opener?.signal], reject);
         answer.then(resolve, () => resolve(false));
       });
       if (valid) return handle;
@@ -631,14 +633,6 @@ Object.defineProperty(HandleMap.prototype, ASYNC_DISPOSE, {
   writable: true,
   configurable: true,
 });
-
-/** Takes all waiters of an entry, who stop listening to their signals. */
-function take<K, T>(waiters: Set<Waiter<K, T>>): Waiter<K, T>[] {
-  const taken = [...waiters];
-  waiters.clear();
-  for (const waiter of taken) waiter.stop();
-  return taken;
-}
 
 /** What frees a value whose map was given no free function: its own dispose method. */
 function disposeOf(value: unknown): unknown {

@@ -15,7 +15,7 @@ interface MinimalSignal {
 /** An `AbortSignal`. */
 export type Signal = typeof globalThis extends { AbortSignal: { prototype: infer S } } ? S : MinimalSignal;
 
-interface Controller {
+export interface Controller {
   readonly signal: Signal;
   abort(reason: unknown): void;
 }

@@ -2,7 +2,7 @@ import { Counted, count, FREED, Kind, OPEN } from "./account";
 import { type AsyncHandle, AsyncHandleImpl } from "./async-handle";
 import type { HolderFacts } from "./errors";
 import { HandleImpl, openAccount } from "./handle";
-import { abortController, now } from "./host";
+import { abortController, type Controller, now, type Signal } from "./host";
 import { realm } from "./tracker";
 
 /** Waits for room, or for its predecessor to end. Nothing has been opened. */
@@ -16,6 +16,9 @@ export const IDLE = 3;
 /** Its free is under way. */
 export const ENDING = 4;
 export const ENDED = 5;
+
+/** Shared, and always empty: an open value has no use for a set of its own. */
+const NOBODY = new Set<never>();
 
 /** Somebody who waits for an entry to be opened. */
 export interface Waiter<K, T> {
@@ -56,10 +59,13 @@ export class Entry<K, T> {
   /** Its holders were shut out by a forced close. */
   forced = false;
   value: T | undefined = undefined;
-  readonly abort = abortController();
-  readonly waiters = new Set<Waiter<K, T>>();
+  /** Who waits for the open; nobody any more once it has settled. */
+  waiters = new Set<Waiter<K, T>>();
   /** Stops the idle timer. */
   stopIdle: (() => void) | undefined = undefined;
+  /** Made when somebody asks for the signal: most opens never do. */
+  #abort: Controller | undefined = undefined;
+  #aborted: { readonly reason: unknown } | undefined = undefined;
   #kind: Kind<T>;
   #counted: Counted<T> | undefined = undefined;
   #generations = 0;
@@ -76,6 +82,28 @@ export class Entry<K, T> {
       return --this.#generations === 0 ? lastOut(this) : undefined;
     };
     this.#kind = new Kind<T>(like.name, release, true, like.exclusive, like.watch);
+  }
+
+  /** Aborts when nobody waits for the open any more. */
+  get signal(): Signal {
+    if (this.#abort === undefined) {
+      this.#abort = abortController();
+      if (this.#aborted !== undefined) this.#abort.abort(this.#aborted.reason);
+    }
+    return this.#abort.signal;
+  }
+
+  abort(reason: unknown): void {
+    this.#aborted ??= { reason };
+    this.#abort?.abort(reason);
+  }
+
+  /** The open has settled: takes all who waited for it, who stop listening to their signals. */
+  takeWaiters(): Waiter<K, T>[] {
+    const taken = [...this.waiters];
+    this.waiters = NOBODY;
+    for (const { stop } of taken) stop();
+    return taken;
   }
 
   /** References that the current holders owe. */

@@ -823,7 +823,7 @@ describe("HandleMap, resource", () => {
 
   it("refuses what is no definition", () => {
     expect(() => new HandleMap({ open: () => 1, resource: { kind: "a" } as never })).toThrow(
-      "Cannot make a HandleMap: expected a resource definition, received object (Object)",
+      "Cannot make a HandleMap: expected a resource definition, received object",
     );
   });
 });
