@@ -79,11 +79,14 @@ export interface HandleMap<K, T> extends AsyncDisposable {
 /** The class of {@link HandleMap}. */
 export interface HandleMapConstructor {
   /** @throws {TypeError | RangeError} If an option is of the wrong type or out of range. */
-  new <K, T>(options: HandleMapOptions<K, T>): HandleMap<K, T>;
+  new <K, T, V = T>(options: HandleMapOptions<K, T, V>): HandleMap<K, T>;
   readonly prototype: HandleMap<unknown, unknown>;
 }
 
 type Free<T> = (value: T) => PromiseLike<void> | void;
+
+/** The interface, by a name that the class expression does not take. */
+type Face<K, T> = HandleMap<K, T>;
 
 /** The promise of a close, and its two ends. */
 interface Closing {
@@ -92,8 +95,8 @@ interface Closing {
   reject(error: unknown): void;
 }
 
-export const HandleMap: HandleMapConstructor = class HandleMap<K, T> implements HandleMap<K, T> {
-  readonly #options: HandleMapOptions<K, T>;
+export const HandleMap: HandleMapConstructor = class HandleMap<K, T, V = T> implements Face<K, T> {
+  readonly #options: HandleMapOptions<K, T, V>;
   readonly #kind: Kind<T>;
   readonly #family: Family<T, readonly unknown[]>;
   readonly #idleFor: number;
@@ -116,7 +119,7 @@ export const HandleMap: HandleMapConstructor = class HandleMap<K, T> implements 
   #closing: Closing | undefined = undefined;
   #failures: unknown[] = [];
 
-  constructor(options: HandleMapOptions<K, T>) {
+  constructor(options: HandleMapOptions<K, T, V>) {
     const { resource, kind = resource?.kind ?? "entry", free, idle = 0, max = Infinity, whenFull = "wait" } = options;
     check("open", options.open, true);
     for (const name of ["free", "label", "canonical", "validate", "onError"] as const)
@@ -334,12 +337,15 @@ export const HandleMap: HandleMapConstructor = class HandleMap<K, T> implements 
     this.#used++;
     const { key, given } = entry;
     entry.given = undefined;
-    const context: OpenContext<K, T> = {
+    const context: OpenContext<K, V> = {
       get signal() {
         return entry.signal;
       },
       given: given as K,
-      acquire: (other, options) => this.#enter(other, options, entry.state === OPENING ? entry : undefined),
+      acquire: (other, options) => {
+        const acquired = this.#enter(other, options, entry.state === OPENING ? entry : undefined);
+        return acquired as Promise<AsyncHandle<unknown>> as Promise<AsyncHandle<V>>;
+      },
     };
     const outer = this.#calling;
     this.#calling = entry;

@@ -12,8 +12,11 @@ export interface AcquireOptions {
   readonly holder?: string | undefined;
 }
 
-/** What the open of a `HandleMap` is given beside the key. */
-export interface OpenContext<K, T> {
+/**
+ * What the open of a `HandleMap` is given beside the key. `V` is the map's type of value where that was written out,
+ * `new HandleMap<string, Socket>(...)`; where it is inferred from this very open it is `unknown`.
+ */
+export interface OpenContext<K, V> {
   /** Aborts when nobody waits for this open any more, or the map is closed. A value that arrives anyway is freed. */
   readonly signal: Signal;
   /** The key as it was spelled by the acquire that began this open: with, say, a password that is no part of the identity. */
@@ -22,13 +25,13 @@ export interface OpenContext<K, T> {
    * `HandleMap.acquire`, for what this open needs from the same map. Needing itself, directly or through others,
    * rejects with a {@link MapCycleError}. Whoever acquires owes the handle, also when the open fails.
    */
-  acquire(key: K, options?: AcquireOptions): Promise<AsyncHandle<T>>;
+  acquire(key: K, options?: AcquireOptions): Promise<AsyncHandle<V>>;
 }
 
 /** What `HandleMap` is made of. */
-export interface HandleMapOptions<K, T> {
+export interface HandleMapOptions<K, T, V = T> {
   /** Opens the value of a (canonical) key; one at a time per key. Once somebody needs it, not before. */
-  readonly open: (key: K, context: OpenContext<K, T>) => T | PromiseLike<T>;
+  readonly open: (key: K, context: OpenContext<K, V>) => T | PromiseLike<T>;
   /** Frees one value; run once. Without it a value's own dispose method is called, if it has one. */
   readonly free?: (value: T) => unknown;
   /** Instead of `free`: a definition whose kind, free, label, size and counters are used. An `exclusive` one never has two values open for one key: the next open waits for the free. */

@@ -4,17 +4,17 @@ import type { HandleMapOptions, OpenContext } from "../map-options";
 import { canonicalEndpoint, type Endpoint, type EndpointOptions, type EndpointRead, readEndpoint } from "./endpoint";
 
 /** What the open of a {@link ConnectionMap} is given beside the key. */
-export interface ConnectContext<T> extends OpenContext<Endpoint, T> {
+export interface ConnectContext<V> extends OpenContext<Endpoint, V> {
   /** Where to connect to, in parts, with the password of the acquire that began this open. */
   readonly endpoint: EndpointRead;
 }
 
 /** What a {@link ConnectionMap} is made of: see {@link HandleMapOptions}; the keys are endpoints. */
-export interface ConnectionMapOptions<T>
+export interface ConnectionMapOptions<T, V = T>
   extends EndpointOptions,
     Omit<HandleMapOptions<Endpoint, T>, "open" | "canonical" | "kind"> {
   /** Connects to an endpoint, given by its canonical spelling and in parts. */
-  readonly open: (key: string, context: ConnectContext<T>) => T | PromiseLike<T>;
+  readonly open: (key: string, context: ConnectContext<V>) => T | PromiseLike<T>;
 }
 
 /**
@@ -43,12 +43,12 @@ export interface ConnectionMap<T> extends HandleMap<Endpoint, T> {}
 /** The class of {@link ConnectionMap}. */
 export interface ConnectionMapConstructor {
   /** @throws {TypeError | RangeError} If an option is of the wrong type or out of range. */
-  new <T>(options: ConnectionMapOptions<T>): ConnectionMap<T>;
+  new <T, V = T>(options: ConnectionMapOptions<T, V>): ConnectionMap<T>;
   readonly prototype: ConnectionMap<unknown>;
 }
 
-export const ConnectionMap: ConnectionMapConstructor = class ConnectionMap<T> extends HandleMap<Endpoint, T> {
-  constructor(options: ConnectionMapOptions<T>) {
+export const ConnectionMap: ConnectionMapConstructor = class ConnectionMap<T, V = T> extends HandleMap<Endpoint, T, V> {
+  constructor(options: ConnectionMapOptions<T, V>) {
     const { open, defaultPort, loopback, ...rest } = options;
     if (typeof open !== "function") {
       throw new TypeError(`Cannot make a ConnectionMap: expected open to be a function, received ${received(open)}`);
