@@ -107,6 +107,52 @@ export const LeaseTimeoutError = /* @__PURE__ */ errorClass<
 /** `ERR_LEASE_UNSUPPORTED`: the server does not allow what the lease needs. */
 export const LeaseUnsupportedError = /* @__PURE__ */ errorClass("LeaseUnsupportedError", "ERR_LEASE_UNSUPPORTED");
 
+/** Who holds what, where an error lists it. */
+export interface HolderFacts {
+  /** The label of the resource that is held. */
+  readonly label: string;
+  /** The holder's name, if it gave one. */
+  readonly holder?: string | undefined;
+  /** How long it has been held, in milliseconds. */
+  readonly heldFor: number;
+  /** Where the account was opened, where sites are recorded. */
+  readonly opened?: string | undefined;
+}
+
+/** What an error of a map or a pool says more: the keys it is about (for a cycle, the way round), and who holds them. */
+export interface MapFacts extends ErrorFacts {
+  readonly keys: readonly string[];
+  readonly holders: readonly HolderFacts[];
+}
+
+/** An error class of maps and pools. */
+export type MapErrorClass<Name extends string, Code extends string> = LastrefErrorClass<Name, Code, MapFacts>;
+
+/** `ERR_MAP_CLOSED`: an acquire from a closed map or pool, or a close that ran out of time. */
+export const MapClosedError = /* @__PURE__ */ errorClass<"MapClosedError", "ERR_MAP_CLOSED", MapFacts>(
+  "MapClosedError",
+  "ERR_MAP_CLOSED",
+);
+/** `ERR_MAP_CYCLE`: opening a key waits, through the keys it needs, for itself; `keys` is the way round. */
+export const MapCycleError = /* @__PURE__ */ errorClass<"MapCycleError", "ERR_MAP_CYCLE", MapFacts>(
+  "MapCycleError",
+  "ERR_MAP_CYCLE",
+);
+/** `ERR_MAP_FULL`: a map has no room for another key, and may not or must not wait for it. */
+export const MapFullError = /* @__PURE__ */ errorClass<"MapFullError", "ERR_MAP_FULL", MapFacts>(
+  "MapFullError",
+  "ERR_MAP_FULL",
+);
+/** `ERR_ACQUIRE_TIMEOUT`: nothing was given back in time; `holders` says who has it all. */
+export const AcquireTimeoutError = /* @__PURE__ */ errorClass<"AcquireTimeoutError", "ERR_ACQUIRE_TIMEOUT", MapFacts>(
+  "AcquireTimeoutError",
+  "ERR_ACQUIRE_TIMEOUT",
+);
+
+export type MapClosedError = InstanceType<typeof MapClosedError>;
+export type MapCycleError = InstanceType<typeof MapCycleError>;
+export type MapFullError = InstanceType<typeof MapFullError>;
+export type AcquireTimeoutError = InstanceType<typeof AcquireTimeoutError>;
 export type MovedError = InstanceType<typeof MovedError>;
 export type RefCountError = InstanceType<typeof RefCountError>;
 export type RevokedError = InstanceType<typeof RevokedError>;
