@@ -32,12 +32,8 @@ import { type Attempt, Quorum } from "./quorum";
  *
  * @example One holder at a time
  * ```ts
- * const store = new Map<string, string>();
- * const send: SendCommand = async ([command, script, , lock, , token]) => {
- *   if (command !== "EVALSHA") return null; // a client of yours: fromNodeRedis(client)
- *   if (token !== undefined && store.get(lock ?? "") === undefined) store.set(lock ?? "", token);
- *   return script === undefined ? null : [1, 1];
- * };
+ * // A server that agrees to everything; yours is fromNodeRedis(client), fromIoredis(client) or fromGlide(client).
+ * const send: SendCommand = async ([, , keys]) => (keys === "2" ? [1, 1] : 1);
  * const leases = new Leases({ nodes: [send], ttl: 5000 });
  * const lease = await leases.acquire("reports/daily", { wait: 1000 });
  * console.log(lease.value.held, lease.value.fence); // true 1
