@@ -179,7 +179,7 @@ describe("Leases.tryAcquire()", () => {
     for (const leases of [here, elsewhere]) {
       const began = performance.now();
       expect(await leases.tryAcquire("held")).toBeUndefined();
-      expect(performance.now() - began).toBeLessThan(200);
+      expect(performance.now() - began).toBeLessThan(1000);
     }
     expect(await raw.do("GET", keyOf("held"))).toBe(handle.value.token);
     await handle.decrRef();
