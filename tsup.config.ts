@@ -16,7 +16,6 @@ const core = [
   "host",
   "map-entry",
   "handle-map",
-  "kinds/index",
   "index",
 ];
 
@@ -24,6 +23,7 @@ export default defineConfig({
   entry: {
     ...Object.fromEntries(core.map((name) => [name, `src/${name}.ts`])),
     leaks: "src/leaks/index.ts",
+    kinds: "src/kinds/index.ts",
     testing: "src/testing/index.ts",
     vitest: "src/testing/vitest.ts",
     register: "src/register.ts",

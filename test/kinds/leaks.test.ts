@@ -55,7 +55,8 @@ describe("kinds, tracked", () => {
     await (async () => {
       for (let i = 0; i < 10; i++) await map.acquire(`key ${i}`);
     })();
-    await settle();
+    // Which frame still reaches the last one is the engine's affair.
+    for (let i = 0; i < 20 && freed.length < 9; i++) await settle();
     expect(freed.length).toBe(new Set(freed).size);
     expect(freed.length).toBeGreaterThanOrEqual(9);
     expect(leaks.length).toBe(freed.length);
