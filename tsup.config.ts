@@ -1,4 +1,4 @@
-import { rm } from "node:fs/promises";
+import { writeFile } from "node:fs/promises";
 import { defineConfig } from "tsup";
 
 // One entry per core file: a bundler then drops the files nobody imports, and the CJS entries share their state.
@@ -11,6 +11,7 @@ const core = [
   "handle",
   "async-handle",
   "resource",
+  "panic",
   "auto-memory",
   "async-auto-memory",
   "host",
@@ -22,10 +23,12 @@ const core = [
 export default defineConfig({
   entry: {
     ...Object.fromEntries(core.map((name) => [name, `src/${name}.ts`])),
+    kinds: "src/kinds/index.ts",
     leaks: "src/leaks/index.ts",
     kinds: "src/kinds/index.ts",
     testing: "src/testing/index.ts",
     vitest: "src/testing/vitest.ts",
+    leases: "src/leases/index.ts",
     register: "src/register.ts",
   },
   external: ["vitest", /^node:/],
@@ -35,8 +38,10 @@ export default defineConfig({
   splitting: true,
   dts: true,
   clean: true,
-  // vitest is ESM only, and so is its setup file.
+  // vitest cannot be required, and so its setup file cannot: say so in words.
   async onSuccess() {
-    await Promise.all(["vitest.cjs", "vitest.d.cts"].map((file) => rm(`dist/${file}`, { force: true })));
+    const message =
+      'Cannot require "lastref/vitest": it is an ES module. Name it in setupFiles of vitest.config, or import it';
+    await writeFile("dist/vitest.cjs", `"use strict";\nthrow new Error(${JSON.stringify(message)});\n`);
   },
 });

@@ -33,12 +33,16 @@ export class LastrefError extends Error implements ErrorFacts {
 }
 
 /** An error class with its name and code as literals, which no minifier renames. */
-export interface LastrefErrorClass<Name extends string, Code extends string> {
-  new (message: string, facts: ErrorFacts): LastrefError & { readonly name: Name; readonly code: Code };
-  readonly prototype: LastrefError & { readonly name: Name; readonly code: Code };
+export interface LastrefErrorClass<Name extends string, Code extends string, More extends object = object> {
+  new (message: string, facts: ErrorFacts & More): LastrefError & { readonly name: Name; readonly code: Code } & More;
+  readonly prototype: LastrefError & { readonly name: Name; readonly code: Code } & More;
 }
 
-function errorClass<Name extends string, Code extends string>(name: Name, code: Code): LastrefErrorClass<Name, Code> {
+/** `More` are the facts that an error of this class has beside those of every error. */
+function errorClass<Name extends string, Code extends string, More extends object = object>(
+  name: Name,
+  code: Code,
+): LastrefErrorClass<Name, Code, More> {
   class Refusal extends LastrefError {
     constructor(message: string, facts: ErrorFacts) {
       super(message, facts);
@@ -48,7 +52,7 @@ function errorClass<Name extends string, Code extends string>(name: Name, code: 
   // On the prototype, so that the stack's first line has it.
   for (const named of [Refusal, Refusal.prototype])
     Object.defineProperty(named, "name", { value: name, writable: true });
-  return Refusal as unknown as LastrefErrorClass<Name, Code>;
+  return Refusal as unknown as LastrefErrorClass<Name, Code, More>;
 }
 
 /** `ERR_MOVED`: anything on a handle whose account was moved to another handle. */
@@ -67,6 +71,41 @@ export const LoanError = /* @__PURE__ */ errorClass("LoanError", "ERR_LOAN");
 export const AsyncFreeError = /* @__PURE__ */ errorClass("AsyncFreeError", "ERR_ASYNC_FREE");
 /** `ERR_LEAK`: a test helper found leaks; `report` is the whole report. */
 export const LeakError = /* @__PURE__ */ errorClass("LeakError", "ERR_LEAK");
+
+/** What a lease's errors say beside the facts of the resource: the lease's name is the `label`. */
+export interface LeaseLostFacts {
+  /**
+   * Why it ended: its time ran out, somebody else has the key or deleted it, it was held for `maxHold`, or its
+   * `Leases` were closed.
+   */
+  readonly reason: "expired" | "taken" | "max-hold" | "closed";
+  /** When the lease could be relied on last, in `performance.now()` time; `undefined` if it was never held. */
+  readonly deadline: number | undefined;
+  /** When the last successful acquire or renewal was sent, in `performance.now()` time. */
+  readonly lastRenewedAt: number | undefined;
+}
+
+/** What a {@link LeaseTimeoutError} says beside the facts of the resource. */
+export interface LeaseTimeoutFacts {
+  /** How long the caller waited, in milliseconds. */
+  readonly waited: number;
+  /** What the holder had left when it was seen last, in milliseconds; `undefined` if nobody was seen. */
+  readonly remaining: number | undefined;
+}
+
+/** `ERR_LEASE_LOST`: a lease that is not held any more. */
+export const LeaseLostError = /* @__PURE__ */ errorClass<"LeaseLostError", "ERR_LEASE_LOST", LeaseLostFacts>(
+  "LeaseLostError",
+  "ERR_LEASE_LOST",
+);
+/** `ERR_LEASE_TIMEOUT`: a lease that could not be had within the time its caller waits. */
+export const LeaseTimeoutError = /* @__PURE__ */ errorClass<
+  "LeaseTimeoutError",
+  "ERR_LEASE_TIMEOUT",
+  LeaseTimeoutFacts
+>("LeaseTimeoutError", "ERR_LEASE_TIMEOUT");
+/** `ERR_LEASE_UNSUPPORTED`: the server does not allow what the lease needs. */
+export const LeaseUnsupportedError = /* @__PURE__ */ errorClass("LeaseUnsupportedError", "ERR_LEASE_UNSUPPORTED");
 
 /** Who holds what, where an error lists it. */
 export interface HolderFacts {
@@ -87,35 +126,28 @@ export interface MapFacts extends ErrorFacts {
 }
 
 /** An error class of maps and pools. */
-export interface MapErrorClass<Name extends string, Code extends string> {
-  new (message: string, facts: MapFacts): LastrefError & MapFacts & { readonly name: Name; readonly code: Code };
-  readonly prototype: LastrefError & MapFacts & { readonly name: Name; readonly code: Code };
-}
-
-function mapErrorClass<Name extends string, Code extends string>(name: Name, code: Code): MapErrorClass<Name, Code> {
-  const Base = errorClass(name, code) as new (message: string, facts: ErrorFacts) => LastrefError;
-  class Refusal extends Base implements MapFacts {
-    readonly keys: readonly string[];
-    readonly holders: readonly HolderFacts[];
-
-    constructor(message: string, facts: MapFacts) {
-      super(message, facts);
-      this.keys = facts.keys;
-      this.holders = facts.holders;
-    }
-  }
-  Object.defineProperty(Refusal, "name", { value: name });
-  return Refusal as unknown as MapErrorClass<Name, Code>;
-}
+export type MapErrorClass<Name extends string, Code extends string> = LastrefErrorClass<Name, Code, MapFacts>;
 
 /** `ERR_MAP_CLOSED`: an acquire from a closed map or pool, or a close that ran out of time. */
-export const MapClosedError = /* @__PURE__ */ mapErrorClass("MapClosedError", "ERR_MAP_CLOSED");
+export const MapClosedError = /* @__PURE__ */ errorClass<"MapClosedError", "ERR_MAP_CLOSED", MapFacts>(
+  "MapClosedError",
+  "ERR_MAP_CLOSED",
+);
 /** `ERR_MAP_CYCLE`: opening a key waits, through the keys it needs, for itself; `keys` is the way round. */
-export const MapCycleError = /* @__PURE__ */ mapErrorClass("MapCycleError", "ERR_MAP_CYCLE");
+export const MapCycleError = /* @__PURE__ */ errorClass<"MapCycleError", "ERR_MAP_CYCLE", MapFacts>(
+  "MapCycleError",
+  "ERR_MAP_CYCLE",
+);
 /** `ERR_MAP_FULL`: a map has no room for another key, and may not or must not wait for it. */
-export const MapFullError = /* @__PURE__ */ mapErrorClass("MapFullError", "ERR_MAP_FULL");
+export const MapFullError = /* @__PURE__ */ errorClass<"MapFullError", "ERR_MAP_FULL", MapFacts>(
+  "MapFullError",
+  "ERR_MAP_FULL",
+);
 /** `ERR_ACQUIRE_TIMEOUT`: nothing was given back in time; `holders` says who has it all. */
-export const AcquireTimeoutError = /* @__PURE__ */ mapErrorClass("AcquireTimeoutError", "ERR_ACQUIRE_TIMEOUT");
+export const AcquireTimeoutError = /* @__PURE__ */ errorClass<"AcquireTimeoutError", "ERR_ACQUIRE_TIMEOUT", MapFacts>(
+  "AcquireTimeoutError",
+  "ERR_ACQUIRE_TIMEOUT",
+);
 
 export type MapClosedError = InstanceType<typeof MapClosedError>;
 export type MapCycleError = InstanceType<typeof MapCycleError>;
@@ -129,6 +161,9 @@ export type RefOverflowError = InstanceType<typeof RefOverflowError>;
 export type LoanError = InstanceType<typeof LoanError>;
 export type AsyncFreeError = InstanceType<typeof AsyncFreeError>;
 export type LeakError = InstanceType<typeof LeakError>;
+export type LeaseLostError = InstanceType<typeof LeaseLostError>;
+export type LeaseTimeoutError = InstanceType<typeof LeaseTimeoutError>;
+export type LeaseUnsupportedError = InstanceType<typeof LeaseUnsupportedError>;
 
 /** The error of a failure that happened while another one was under way (ECMA-262 `SuppressedError`). */
 export interface SuppressedError extends Error {

@@ -333,7 +333,7 @@ describe("AsyncAutoMemory", () => {
     third.keep(third.use(tracker.during(() => Key.wrap("b"))));
     expect(tracker.log.at(-1)).toBe("#2 owned by nobody");
     tracker.during(() => third.move());
-    expect(tracker.log.at(-1)).toBe("context 3 ended");
+    expect(tracker.log.at(-1)).toBe("context 3 moved");
   });
 });
 

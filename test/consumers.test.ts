@@ -150,7 +150,8 @@ describe("the tarball", () => {
     "passes are-the-types-wrong",
     async () => {
       const { code, output } = await run(bin("attw"), [tarball, "--profile", "node16", "--format", "ascii"], root);
-      expect({ code, output }).toMatchObject({ code: 0, output: expect.stringContaining("No problems found") });
+      expect(output).toContain('"lastref/vitest"');
+      expect({ code, output }).toMatchObject({ code: 0 });
     },
     60 * SECONDS,
   );

@@ -87,7 +87,9 @@ describe("a handle as data", () => {
   it("is an empty object after structuredClone and postMessage, which is no handle", async () => {
     const handle = Key.open({ password: "hunter2" });
     const { port1, port2 } = new MessageChannel();
-    const received = new Promise((resolve) => port2.addEventListener("message", (event) => resolve(event.data)));
+    const received = new Promise((resolve) =>
+      port2.addEventListener("message", (event) => resolve((event as unknown as { data: unknown }).data)),
+    );
     port2.start();
     port1.postMessage(handle);
     for (const copy of [structuredClone(handle), await received]) {
