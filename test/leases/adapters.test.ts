@@ -105,8 +105,8 @@ describe.each(Object.entries(clients))("%s", (_, connect) => {
     await look.do("FLUSHALL");
     await look.do("SCRIPT", "FLUSH");
     const key = `${prefix}lastref:{matrix}`;
-    await using here = new Leases({ nodes: [send], ttl: 600, fence });
-    await using elsewhere = new Leases({ nodes: [send], ttl: 600, fence });
+    await using here = new Leases({ nodes: [send], ttl: 3000, renewEvery: 200, fence });
+    await using elsewhere = new Leases({ nodes: [send], ttl: 3000, renewEvery: 200, fence });
     const first = await here.acquire("matrix");
     expect(await look.do("GET", key)).toBe(first.value.token);
     expect(await look.do("DBSIZE")).toBe(fence ? 2 : 1);
@@ -153,11 +153,11 @@ describe("fromGlide()", () => {
     });
     closers.push(() => client.close());
     await raw.do("ACL", "SETUSER", "bare", "on", "nopass", "~*", "&*", "+@all", "-@scripting");
-    await using leases = new Leases({ nodes: [fromGlide(client)], ttl: 600 });
+    await using leases = new Leases({ nodes: [fromGlide(client)], ttl: 3000, renewEvery: 200 });
     await raw.do("SET", "lastref:{worded}:fence", "no number");
     await expect(leases.acquire("worded")).rejects.toThrow("value is not an integer");
     await client.customCommand(["AUTH", "bare", "any"]);
-    await using forbidden = new Leases({ nodes: [fromGlide(client)], ttl: 600 });
+    await using forbidden = new Leases({ nodes: [fromGlide(client)], ttl: 3000, renewEvery: 200 });
     await expect(forbidden.acquire("forbidden")).rejects.toMatchObject({ code: "ERR_LEASE_UNSUPPORTED" });
     expect(await raw.do("EXISTS", "lastref:{worded}", "lastref:{forbidden}")).toBe(0);
   });

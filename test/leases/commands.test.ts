@@ -23,9 +23,9 @@ describe("scripts", () => {
   });
 
   it("are loaded again whenever the server has flushed them", async () => {
-    await using leases = make({ ttl: 600 });
+    await using leases = make({ ttl: 3000, renewEvery: 200 });
     for (const fence of [true, false]) {
-      await using leases = make({ ttl: 600, fence });
+      await using leases = make({ ttl: 3000, renewEvery: 200, fence });
       await raw.do("SCRIPT", "FLUSH");
       const handle = await leases.acquire("flushed");
       await raw.do("SCRIPT", "FLUSH");
@@ -63,13 +63,13 @@ describe("SendCommand", () => {
   it.each(Object.entries(encodings))("may answer in %s", async (_, encode) => {
     const deep = (reply: unknown): unknown => (Array.isArray(reply) ? reply.map(deep) : encode(reply));
     for (const fence of [true, false]) {
-      await using leases = make({ nodes: [async (args) => deep(await send(args))], ttl: 600, fence });
+      await using leases = make({ nodes: [async (args) => deep(await send(args))], ttl: 3000, renewEvery: 200, fence });
       const handle = await leases.acquire("encoded");
       if (fence) expect(Number.isSafeInteger(handle.value.fence)).toBe(true);
       await using elsewhere = make({ nodes: [async (args) => deep(await send(args))], fence });
       await expect(elsewhere.acquire("encoded", { wait: 0 })).rejects.toSatisfy(
         (error) =>
-          error instanceof LeaseTimeoutError && (error.remaining as number) > 0 && (error.remaining as number) <= 600,
+          error instanceof LeaseTimeoutError && (error.remaining as number) > 0 && (error.remaining as number) <= 3000,
       );
       const { deadline, released } = handle.value;
       await expect.poll(() => handle.value.deadline, { timeout: 5000 }).toBeGreaterThan(deadline);
