@@ -1,3 +1,4 @@
+import { writeFile } from "node:fs/promises";
 import { defineConfig } from "tsup";
 
 // One entry per core file: a bundler then drops the files nobody imports, and the CJS entries share their state.
@@ -16,11 +17,24 @@ const core = [
 ];
 
 export default defineConfig({
-  entry: Object.fromEntries(core.map((name) => [name, `src/${name}.ts`])),
+  entry: {
+    ...Object.fromEntries(core.map((name) => [name, `src/${name}.ts`])),
+    leaks: "src/leaks/index.ts",
+    testing: "src/testing/index.ts",
+    vitest: "src/testing/vitest.ts",
+    register: "src/register.ts",
+  },
+  external: ["vitest", /^node:/],
   format: ["esm", "cjs"],
   target: "es2022",
   platform: "neutral",
   splitting: true,
   dts: true,
   clean: true,
+  // vitest cannot be required, and so its setup file cannot: say so in words.
+  async onSuccess() {
+    const message =
+      'Cannot require "lastref/vitest": it is an ES module. Name it in setupFiles of vitest.config, or import it';
+    await writeFile("dist/vitest.cjs", `"use strict";\nthrow new Error(${JSON.stringify(message)});\n`);
+  },
 });

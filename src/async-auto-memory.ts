@@ -224,9 +224,9 @@ export const AsyncAutoMemory: AsyncAutoMemoryConstructor = class AsyncAutoMemory
   move(): AsyncAutoMemory {
     const list = this.#open("move");
     this.#list = undefined;
-    this.#record?.ended();
     const to = new AsyncAutoMemory();
     to.#list = list;
+    this.#record?.moved(to.#record);
     to.#awaits = this.#awaits;
     return to;
   }
@@ -239,7 +239,7 @@ export const AsyncAutoMemory: AsyncAutoMemoryConstructor = class AsyncAutoMemory
     const list = this.#list;
     if (list === undefined) return Promise.resolve();
     this.#list = undefined;
-    this.#record?.ended();
+    this.#record?.end();
     return payAll(list, this.#awaits);
   }
 

@@ -241,9 +241,9 @@ export const AutoMemory: AutoMemoryConstructor = class AutoMemory implements Aut
   move(): AutoMemory {
     const list = AutoMemory.#listOf(this, "move");
     this.#list = undefined;
-    this.#record?.ended();
     const to = new AutoMemory();
     to.#list = list;
+    this.#record?.moved(to.#record);
     return to;
   }
 
@@ -251,7 +251,7 @@ export const AutoMemory: AutoMemoryConstructor = class AutoMemory implements Aut
     const list = this.#list;
     if (list === undefined) return;
     this.#list = undefined;
-    this.#record?.ended();
+    this.#record?.end();
     payAll(list);
   }
 

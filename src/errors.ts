@@ -65,6 +65,8 @@ export const RefOverflowError = /* @__PURE__ */ errorClass("RefOverflowError", "
 export const LoanError = /* @__PURE__ */ errorClass("LoanError", "ERR_LOAN");
 /** `ERR_ASYNC_FREE`: a synchronous free or open returned a promise. */
 export const AsyncFreeError = /* @__PURE__ */ errorClass("AsyncFreeError", "ERR_ASYNC_FREE");
+/** `ERR_LEAK`: a test helper found leaks; `report` is the whole report. */
+export const LeakError = /* @__PURE__ */ errorClass("LeakError", "ERR_LEAK");
 
 export type MovedError = InstanceType<typeof MovedError>;
 export type RefCountError = InstanceType<typeof RefCountError>;
@@ -73,6 +75,7 @@ export type UseAfterFreeError = InstanceType<typeof UseAfterFreeError>;
 export type RefOverflowError = InstanceType<typeof RefOverflowError>;
 export type LoanError = InstanceType<typeof LoanError>;
 export type AsyncFreeError = InstanceType<typeof AsyncFreeError>;
+export type LeakError = InstanceType<typeof LeakError>;
 
 /** The error of a failure that happened while another one was under way (ECMA-262 `SuppressedError`). */
 export interface SuppressedError extends Error {

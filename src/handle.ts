@@ -522,7 +522,7 @@ function addReference<T>(counted: Counted<T>, owed = 0): void {
 export function openAccount<T>(counted: Counted<T>, holder?: string): HandleImpl<T> {
   if (counted.state === OPEN) addReference(counted);
   const handle = new HandleImpl<T>(counted, undefined);
-  if ((counted.record !== undefined || realm.tracker !== undefined) && counted.state === OPEN) {
+  if ((counted.record !== undefined || realm.tracker?.adopts) && counted.state === OPEN) {
     HandleImpl.track(handle, counted, holder);
   }
   return handle;
@@ -530,20 +530,27 @@ export function openAccount<T>(counted: Counted<T>, holder?: string): HandleImpl
 
 /** Opens the first account on a resource without label and size, of a synchronous kind nobody watches. */
 export function openPlain<T>(kind: Kind<T>, value: T): HandleImpl<T> {
-  if (realm.tracker !== undefined) return openHandle(kind, value, "", 0);
+  if (realm.tracker?.wants()) return openHandle(kind, value, "", 0, false, true);
   kind.countOpened();
   return new HandleImpl<T>(kind, value);
 }
 
 /** Opens the first account on a resource that was just made. */
-export function openHandle<T>(kind: Kind<T>, value: T, label: string, bytes: number, immortal = false): HandleImpl<T> {
+export function openHandle<T>(
+  kind: Kind<T>,
+  value: T,
+  label: string,
+  bytes: number,
+  immortal = false,
+  tracked = !immortal && (realm.tracker?.wants() || kind.watch),
+): HandleImpl<T> {
   if (!immortal) {
     kind.countOpened();
     kind.bytes += bytes;
   }
   const counted = new Counted(kind, value, label, bytes, 1, immortal ? IMMORTAL : OPEN);
   const handle = new HandleImpl<T>(counted, undefined);
-  if (!immortal && (realm.tracker !== undefined || kind.watch)) HandleImpl.track(handle, counted);
+  if (tracked) HandleImpl.track(handle, counted);
   return handle;
 }
 

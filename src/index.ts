@@ -7,6 +7,7 @@ export {
   type ErrorFacts,
   LastrefError,
   type LastrefErrorClass,
+  LeakError,
   LoanError,
   MovedError,
   RefCountError,

@@ -2,6 +2,7 @@ import { type Counted, ignore, isThenable, Kind, refuseAsync } from "./account";
 import { type AsyncHandle, AsyncHandleImpl } from "./async-handle";
 import { received } from "./errors";
 import { checkNames, type Handle, HandleImpl, openHandle, openPlain } from "./handle";
+import { realm } from "./tracker";
 
 /** What a kind has opened and freed so far. Plain counters, always on; immortal resources are not in them. */
 export interface ResourceStats {
@@ -127,6 +128,7 @@ class Family<T, A extends readonly unknown[]> {
       }
     }
     this.kind = new Kind<T>(definition.kind, definition.free, async, exclusive, watch);
+    realm.kinds.push(new WeakRef(this.kind));
     this.open = definition.open;
     this.#label = label;
     this.#bytes = bytes;

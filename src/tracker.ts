@@ -12,7 +12,7 @@ export interface ResourceFacts {
   readonly label: string;
   /** Size of the resource in bytes, 0 if unknown. */
   readonly bytes: number;
-  /** References that are already owed: more than 0 when the resource was opened before tracking began. */
+  /** References that are owed, the new account's among them: more than 1 when it was opened before tracking began. */
   readonly count: number;
   /** For comparing with the values of other live resources, never to be kept alive. */
   readonly value: unknown;
@@ -56,13 +56,27 @@ export interface ResourceRecord {
 
 /** One context's side of the records: the culprit when a context is dropped whole. */
 export interface ContextRecord {
-  ended(): void;
+  /** The context pays for everything from now on. */
+  end(): void;
+  /** What it owned belongs to another context from now on, and this one has ended. */
+  moved(to: ContextRecord | undefined): void;
 }
 
 /** A leak detector. */
 export interface Tracker {
+  /** Whether the resource that is opened next is to be recorded: asked before anything is made for it. */
+  wants(): boolean;
+  /** Whether a new account on a resource without a record begins one. */
+  readonly adopts: boolean;
   opened(facts: ResourceFacts): ResourceRecord | undefined;
   context(context: object): ContextRecord | undefined;
+}
+
+/** How many resources of a kind were opened and freed. */
+export interface KindCounts {
+  readonly name: string;
+  readonly opened: number;
+  readonly freed: number;
 }
 
 /**
@@ -75,6 +89,7 @@ class Realm {
   #watcher: Tracker | undefined;
   #panic: ((error: Error) => void) | undefined;
   #detector: unknown;
+  #kinds: WeakRef<KindCounts>[] = [];
 
   /** Hears of every resource; `undefined` while tracking is off. */
   get tracker(): Tracker | undefined {
@@ -96,6 +111,13 @@ class Realm {
   }
   set panic(panic: ((error: Error) => void) | undefined) {
     this.#panic = panic;
+  }
+  /** The kinds that were defined, for counting what was opened before tracking began. Whoever reads it takes out the dead. */
+  get kinds(): WeakRef<KindCounts>[] {
+    return this.#kinds;
+  }
+  set kinds(kinds: WeakRef<KindCounts>[]) {
+    this.#kinds = kinds;
   }
   /** The detector's own state, so that two copies of it share one registry. */
   get detector(): unknown {

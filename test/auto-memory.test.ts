@@ -521,7 +521,7 @@ describe("AutoMemory and a leak detector", () => {
       "#1 escaped",
       "#1 closed",
       "freed",
-      "context 2 ended",
+      "context 2 moved",
       "context 3 ended",
     ]);
   });

@@ -2,6 +2,7 @@ import { type AccountRecord, type ContextRecord, type ResourceFacts, realm, type
 
 /** A tracker that writes down what it hears, as lines: the seam as the core uses it. */
 export class RecordingTracker implements Tracker {
+  readonly adopts = true;
   readonly log: string[] = [];
   readonly facts: ResourceFacts[] = [];
   readonly errors: Error[] = [];
@@ -9,6 +10,10 @@ export class RecordingTracker implements Tracker {
   #accounts = 0;
   #contexts = 0;
   readonly #names = new WeakMap<ContextRecord, string>();
+
+  wants(): boolean {
+    return true;
+  }
 
   opened(facts: ResourceFacts) {
     this.facts.push(facts);
@@ -37,7 +42,10 @@ export class RecordingTracker implements Tracker {
 
   context(): ContextRecord {
     const name = `context ${++this.#contexts}`;
-    const record = { ended: () => void this.log.push(`${name} ended`) };
+    const record = {
+      end: () => void this.log.push(`${name} ended`),
+      moved: () => void this.log.push(`${name} moved`),
+    };
     this.#names.set(record, name);
     return record;
   }

@@ -1,0 +1,122 @@
+// What does each level of leak tracking cost, against the same work with the tracker never imported?
+//
+// node bench/leaks.ts [node ...]   (a Node that runs TypeScript; measured on every Node given by path, else on itself)
+import { execFileSync } from "node:child_process";
+import { fileURLToPath } from "node:url";
+
+const dist = fileURLToPath(new URL("../dist/", import.meta.url));
+const runtimes = process.argv.slice(2);
+if (runtimes.length === 0) runtimes.push(process.execPath);
+
+const ROUNDS = 5;
+
+/** Elapsed time over a fixed number of operations, collection included: a median would hide the rare and the late. */
+const MEASURE = `
+const frames = (leaf, depth) => { let f = leaf; for (let i = 0; i < depth; i++) { const next = f; f = new Function("next", "return function f" + i + "(n) { const r = next(n); return r; }")(next); } return f; };
+const measure = async (n, op) => {
+  const run = frames(op, 8);
+  for (let i = 0; i < n / 10; i++) run(i);
+  await new Promise((resolve) => setImmediate(resolve));
+  gc();
+  const start = performance.now();
+  for (let i = 0; i < n; ) { for (const end = Math.min(n, i + 10000); i < end; i++) run(i); await new Promise((resolve) => setImmediate(resolve)); }
+  gc();
+  await new Promise((resolve) => setImmediate(resolve));
+  console.log(((performance.now() - start) * 1e6) / n);
+};
+`;
+
+const WORK = `
+import { Handle, defineResource } from "${dist}index.js";
+const Key = defineResource({ kind: "key", open: (name) => name, free: () => {} });
+const op = () => { const handle = Key.open("a"); const other = handle.dup("other"); handle.decrRef(); other.decrRef(); return 0; };
+`;
+
+const track = (level: string): string => `
+import { trackLeaks } from "${dist}leaks.js";
+globalThis.tracking = trackLeaks({ level: "${level}" });
+`;
+
+const CASES: Record<string, string> = {
+  never: `${WORK}${MEASURE} await measure(2_000_000, op);`,
+  count: `${WORK}${track("count")}${MEASURE} await measure(2_000_000, op);`,
+  sampled: `${WORK}${track("sampled")}${MEASURE} await measure(2_000_000, op);`,
+  full: `${WORK}${track("full")}${MEASURE} await measure(50_000, op);`,
+  "registry + stack": `${MEASURE}
+    globalThis.registry = new FinalizationRegistry(() => {});
+    Error.stackTraceLimit = 8;
+    let sink = "";
+    await measure(50_000, () => {
+      const handle = { a: 1 };
+      const token = {};
+      globalThis.registry.register(handle, 1, token);
+      sink = new Error().stack;
+      globalThis.registry.unregister(token);
+      return sink.length;
+    });`,
+};
+
+const BYTES = `${WORK}${track("full")}
+const kept = new Array(100_000);
+const used = () => { gc(); gc(); const { heapUsed, arrayBuffers } = process.memoryUsage(); return heapUsed + arrayBuffers; };
+const open = (i) => { kept[i] = Key.open("a"); };
+for (let i = 0; i < 2000; i++) open(i);
+await new Promise((resolve) => setImmediate(resolve));
+const before = used();
+for (let i = 2000; i < kept.length; i++) open(i);
+await new Promise((resolve) => setImmediate(resolve));
+await new Promise((resolve) => setImmediate(resolve));
+console.log((used() - before) / (kept.length - 2000));
+console.error(kept.length);
+`;
+
+const GROWTH = `${WORK}${track("full")}
+const used = () => { gc(); gc(); return process.memoryUsage().heapUsed; };
+const turn = () => new Promise((resolve) => setImmediate(resolve));
+for (let i = 0; i < 20_000; i++) op();
+await turn(); await turn();
+const before = used();
+for (let i = 0; i < 1_000_000; ) { for (const end = i + 10_000; i < end; i++) op(); await turn(); }
+await turn(); await turn();
+console.log((used() - before) / 1e6);
+`;
+
+const REPORT = `${WORK}
+import { leakReport, trackLeaks } from "${dist}leaks.js";
+globalThis.tracking = trackLeaks({ level: "full" });
+const kept = [];
+const sites = Array.from({ length: 1000 }, (_, i) => new Function("Key", "kept", "return function site" + i + "() { kept.push(Key.open('a')); }")(Key, kept));
+for (let i = 0; i < 1_000_000; i++) sites[i % 1000]();
+const start = performance.now();
+const text = String(leakReport());
+console.log((performance.now() - start) / 1000);
+console.error(text.length);
+`;
+
+function run(runtime: string, code: string): number {
+  const args = ["--expose-gc", "--input-type=module", "-e", code];
+  return Number(execFileSync(runtime, args, { stdio: ["ignore", "pipe", "ignore"] }).toString());
+}
+
+for (const runtime of runtimes) {
+  const version = execFileSync(runtime, ["--version"]).toString().trim();
+  const sums = new Map<string, number>();
+  // Alternating, so that a slow minute of the machine is everybody's.
+  for (let round = 0; round < ROUNDS; round++) {
+    for (const [name, code] of Object.entries(CASES))
+      sums.set(name, (sums.get(name) ?? 0) + run(runtime, code) / ROUNDS);
+  }
+  const time = (name: string): number => sums.get(name) ?? Number.NaN;
+  const ratio = (name: string, base: string): string => `${(time(name) / time(base)).toFixed(2)} x ${base}`;
+  console.log(`${version}: open + dup + two decrRef, ns per operation`);
+  console.log(`  never imported   ${time("never").toFixed(1)}`);
+  console.log(`  count            ${time("count").toFixed(1)}  ${ratio("count", "never")} (at most 1.10)`);
+  console.log(`  sampled          ${time("sampled").toFixed(1)}  ${ratio("sampled", "count")} (at most 1.25)`);
+  console.log(`  registry + stack ${time("registry + stack").toFixed(0)}`);
+  console.log(
+    `  full             ${time("full").toFixed(0)}  ${ratio("full", "registry + stack")} (at most 2.0; 2.5 on Node 20)`,
+  );
+  console.log(`  bytes per live handle at full                ${run(runtime, BYTES).toFixed(0)} (at most 400)`);
+  console.log(`  heap growth after 1,000,000 at full          ${run(runtime, GROWTH).toFixed(2)} MB (less than 2)`);
+  console.log(`  report on 1,000,000 handles from 1,000 sites ${run(runtime, REPORT).toFixed(2)} s (less than 2)`);
+}

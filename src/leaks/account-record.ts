@@ -1,0 +1,297 @@
+import type { AccountRecord, ContextRecord, ResourceRecord, Sites } from "../tracker";
+import { ticks } from "./clock";
+import type { Detector } from "./detector";
+import { NOWHERE, type Place, Site } from "./sites";
+
+/** What all records of a kind share. */
+export interface Family {
+  readonly kind: string;
+  readonly detector: Detector;
+  /** Values of an exclusive kind under their first owner; objects are held weakly. */
+  readonly owners: WeakMap<object, Account>;
+  readonly primitiveOwners: Map<unknown, Account>;
+}
+
+/** One `incrRef` or `decrRef` that left the account open. */
+interface Step {
+  readonly delta: number;
+  readonly owed: number;
+  place: Place;
+}
+
+interface TouchRecord {
+  readonly hint: string;
+  place: Place;
+}
+
+const STEPS_KEPT = 8;
+const TOUCHES_KEPT = 8;
+
+/** What only some records have: an object of its own, so that the others stay small. */
+export class More {
+  /** On a resource: references recorded as open, and ever taken. */
+  refs: number;
+  taken = 1;
+  bytes = 0;
+  weight = 1;
+  context: Context | undefined = undefined;
+  closed: Place = undefined;
+  by: string | undefined = undefined;
+  /** On a resource: the first account of it that was closed. */
+  firstClosed: Account | undefined = undefined;
+  /** The test or body that opened the account. */
+  scope: object | undefined = undefined;
+  steps: Step[] | undefined = undefined;
+  touches: TouchRecord[] | undefined = undefined;
+  touchesDropped = 0;
+  /** Of an exclusive kind: the value, if it is no object. */
+  value: unknown = undefined;
+  /** Of an exclusive kind: who had the value when this one was opened. */
+  firstOwner: Account | undefined = undefined;
+  /** Frees the resource. It reaches the value, so it is kept for kinds that ask to be freed only. */
+  settle: ((owed: number) => void) | undefined = undefined;
+  heldTooLong = false;
+  escaped = false;
+  /** Stands in the list of records with captures to be read. */
+  pending = false;
+
+  constructor(refs: number) {
+    this.refs = refs;
+  }
+}
+
+/** The place of what was closed so long ago that the quarantine has given it up. */
+const FORGOTTEN = "(no longer kept: the quarantine has moved on)";
+
+/**
+ * The record of one account. The first account's record is also that of its resource: a resource with one account, the
+ * rule, costs one object. It must never reach the handle or the value.
+ */
+export class Account implements ResourceRecord, AccountRecord {
+  readonly family: Family;
+  readonly label: string;
+  /** Numbers the accounts as they are opened; the first one's is the resource's. */
+  readonly id: number;
+  /** The resource's record: its first account's. */
+  readonly first: Account;
+  holder: string | undefined = undefined;
+  opened: Place = undefined;
+  /** 0 before the first account is opened and after this one is closed. */
+  owed = 0;
+  at = -1;
+  prev: Account | undefined = undefined;
+  next: Account | undefined = undefined;
+  more: More | undefined = undefined;
+
+  constructor(family: Family, label: string, id: number, first?: Account) {
+    this.family = family;
+    this.label = label;
+    this.id = id;
+    this.first = first ?? this;
+  }
+
+  rich(): More {
+    this.more ??= new More(this.owed);
+    return this.more;
+  }
+
+  get refs(): number {
+    return this.more?.refs ?? this.owed;
+  }
+
+  account(handle: object, holder: string | undefined): AccountRecord {
+    const fresh = this.at < 0;
+    const account = fresh ? this : new Account(this.family, this.label, ++this.family.detector.lastId, this);
+    if (!fresh) {
+      const more = this.rich();
+      more.refs++;
+      more.taken++;
+      if (more.weight !== 1) account.rich().weight = more.weight;
+    }
+    account.owed = 1;
+    account.at = ticks();
+    // Stringified now: what is kept must not reach anything.
+    if (holder !== undefined) account.holder = String(holder);
+    if (fresh && account.more !== undefined) account.more.refs += 1;
+    const { detector } = this.family;
+    // Captured here: every call deeper is one more frame to capture.
+    account.opened = fresh ? detector.openPlace() : detector.place();
+    detector.opened(account, handle);
+    const firstOwner = account.more?.firstOwner;
+    if (firstOwner !== undefined) {
+      account.rich().firstOwner = undefined;
+      detector.twoOwners(account, firstOwner);
+    }
+    return account;
+  }
+
+  freed(): void {
+    const { family, more } = this;
+    if (more?.value !== undefined && family.primitiveOwners.get(more.value) === this) {
+      family.primitiveOwners.delete(more.value);
+    }
+    if (more !== undefined) {
+      more.settle = undefined;
+      more.refs = 0;
+    }
+    family.detector.observer?.freed(this);
+  }
+
+  counted(delta: 1 | -1): void {
+    const resource = this.first.rich();
+    this.owed += delta;
+    resource.refs += delta;
+    if (delta > 0) resource.taken++;
+    const place = this.family.detector.place();
+    if (place === undefined) return;
+    const more = this.rich();
+    more.steps ??= [];
+    // The first and the last are kept: the middle of a long history is the least telling.
+    if (more.steps.length >= 2 * STEPS_KEPT) more.steps.splice(STEPS_KEPT, 1);
+    more.steps.push({ delta, owed: this.owed, place });
+    this.family.detector.awaitReading(this);
+  }
+
+  closed(): void {
+    const more = this.rich();
+    const resource = this.first.rich();
+    resource.refs -= this.owed;
+    resource.firstClosed ??= this;
+    more.by = this.holder ?? (more.context?.current.ended ? "the end of its context" : undefined);
+    more.closed = this.family.detector.place();
+    this.owed = 0;
+    this.family.detector.closed(this);
+  }
+
+  moved(to: object): void {
+    if (this.more !== undefined) this.more.context = undefined;
+    this.family.detector.movedTo(this, to);
+  }
+
+  owned(context: ContextRecord | undefined): void {
+    this.rich().context = context as Context | undefined;
+  }
+
+  escaped(): void {
+    const more = this.rich();
+    more.context = undefined;
+    more.escaped = true;
+    this.family.detector.escaped(this);
+  }
+
+  misused(error: Error): void {
+    this.family.detector.misused(this, error);
+  }
+
+  touch(hint: string): void {
+    const more = this.rich();
+    more.touches ??= [];
+    const { touches } = more;
+    if (touches.length >= TOUCHES_KEPT) {
+      // Thinned as Netty does: every other one in the middle goes, the first and the last stay.
+      const thin = touches.filter((_, i) => i === 0 || i % 2 === 1);
+      more.touchesDropped += touches.length - thin.length;
+      more.touches = thin;
+    }
+    more.touches.push({ hint, place: this.family.detector.place() });
+    this.family.detector.awaitReading(this);
+  }
+
+  sites(): Sites {
+    this.read();
+    const { opened, more } = this;
+    const closed = this.owed === 0 ? more?.closed : undefined;
+    const forgotten = this.owed === 0 && more === undefined && this.at >= 0;
+    return {
+      opened: opened instanceof Site ? opened.brief : undefined,
+      closed: forgotten ? FORGOTTEN : closed instanceof Site ? closed.brief : undefined,
+      by: more?.by,
+    };
+  }
+
+  /** Reads every capture, so that none keeps anything alive. */
+  read(): void {
+    const { detector } = this.family;
+    this.opened = detector.read(this.opened);
+    const { more } = this;
+    if (more === undefined) return;
+    more.pending = false;
+    more.closed = detector.read(more.closed);
+    for (const step of more.steps ?? []) step.place = detector.read(step.place);
+    for (const touch of more.touches ?? []) touch.place = detector.read(touch.place);
+  }
+
+  /** The quarantine gives the record up: what was not read by now never will be. */
+  forget(): void {
+    if (this.opened instanceof Error) this.opened = undefined;
+    this.more = undefined;
+  }
+
+  get site(): Site {
+    return this.opened instanceof Site ? this.opened : NOWHERE;
+  }
+
+  get over(): boolean {
+    return this.owed === 0;
+  }
+
+  /** For the collector's callback. */
+  collected(): void {
+    if (this.owed > 0) this.family.detector.dropped(this);
+  }
+}
+
+/** The record of one context. */
+export class Context implements ContextRecord {
+  readonly detector: Detector;
+  readonly id: number;
+  readonly at = ticks();
+  opened: Place;
+  readonly more = undefined;
+  ended = false;
+  lost = false;
+  #movedTo: Context | undefined = undefined;
+
+  constructor(detector: Detector, id: number) {
+    this.detector = detector;
+    this.id = id;
+    this.opened = detector.openPlace();
+    if (this.opened !== undefined) detector.awaitReading(this);
+  }
+
+  get over(): boolean {
+    return this.ended;
+  }
+
+  read(): void {
+    this.opened = this.detector.read(this.opened);
+  }
+
+  /** The context that owns now what this one owned. */
+  get current(): Context {
+    let context: Context = this;
+    while (context.#movedTo !== undefined) context = context.#movedTo;
+    return context;
+  }
+
+  end(): void {
+    this.ended = true;
+    this.opened = undefined;
+    this.detector.registry.unregister(this);
+  }
+
+  moved(to: ContextRecord | undefined): void {
+    this.end();
+    this.#movedTo = to as Context | undefined;
+  }
+
+  collected(): void {
+    this.lost = true;
+    this.detector.contextDropped(this);
+  }
+
+  get site(): Site {
+    this.read();
+    return this.opened instanceof Site ? this.opened : NOWHERE;
+  }
+}

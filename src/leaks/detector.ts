@@ -1,0 +1,349 @@
+import { warn } from "../account";
+import { realm } from "../tracker";
+import type { Account, Context, Family } from "./account-record";
+import { soon } from "./clock";
+import { Finds } from "./finds";
+import { leakOf } from "./leak";
+import { type Place, type Site, SiteTable } from "./sites";
+import { capture } from "./stack";
+import type { Session } from "./tracking";
+import type { Leak } from "./types";
+import { emitLeaks } from "./warnings";
+
+/** What `lastref/register` publishes on its channels. */
+export interface Observer {
+  opened(account: Account): void;
+  freed(account: Account): void;
+  leaked(leak: Leak): void;
+}
+
+/** What is asked by `lastref/testing`: who is to be charged with what is opened now. */
+export interface Scopes {
+  current(): object | undefined;
+  /** @returns Whether a test fails with it. */
+  found(scope: object, leak: Leak): boolean;
+  closedElsewhere(account: Account, scope: object, now: object): void;
+}
+
+/** Records whose captures wait for the next macrotask; past that many they are read at once. */
+const READ_AT_ONCE = 1024;
+const FAMILIES_KEPT = 10_000;
+
+interface Collectable {
+  collected(): void;
+}
+
+/**
+ * The detector's one state: the open accounts' records in the order they were opened, the collector's registry, the
+ * recently closed (the quarantine), and what was found.
+ */
+export class Detector {
+  readonly version = 1;
+  readonly sites = new SiteTable();
+  readonly registry = new FinalizationRegistry<Collectable>((held) => this.#collected(held));
+  session: Session | undefined = undefined;
+  /** Every session that was started and has not ended, the newest last. */
+  sessions: Session[] = [];
+  observer: Observer | undefined = undefined;
+  scopes: Scopes | undefined = undefined;
+  head: Account | undefined = undefined;
+  tail: Account | undefined = undefined;
+  live = 0;
+  lastId = 0;
+  /** The newest record when tracking began: reports are about what was opened later. */
+  since = 0;
+  /** Hears of every account that was dropped. */
+  onDropped: ((account: Account) => void) | undefined = undefined;
+  /** Open resources of defined kinds when tracking was switched on */
+  openedBefore = 0;
+  readonly #finds = new Finds();
+  #families = new Map<string, Family>();
+  #pending: (Account | Context)[] = [];
+  #reading = false;
+  #quarantine: (Account | undefined)[] = [];
+  #next = 0;
+  #unread = 0;
+  #batch: Account[] = [];
+  #contexts: Context[] = [];
+  #draining = false;
+  /** Leaks that fail a test: no warning says them again. */
+  readonly #charged = new WeakSet<Leak>();
+
+  family(kind: string): Family {
+    let family = this.#families.get(kind);
+    if (family === undefined) {
+      family = { kind, detector: this, owners: new WeakMap(), primitiveOwners: new Map() };
+      if (this.#families.size >= FAMILIES_KEPT) this.#families.clear();
+      this.#families.set(kind, family);
+    }
+    return family;
+  }
+
+  /** What was found since the current session began. */
+  get finds(): Finds {
+    return this.session?.finds ?? this.#finds;
+  }
+
+  /** A capture of where the program is now, at the levels that take any. */
+  place(): Place {
+    const { session } = this;
+    if (session === undefined || session.otherLimit === 0) return undefined;
+    return session.level === "full" ? capture(session.otherLimit) : session.timed(capture, session.otherLimit);
+  }
+
+  /** The same, deeper. */
+  openPlace(): Place {
+    const { session } = this;
+    if (session === undefined || session.openLimit === 0) return undefined;
+    return session.level === "full" ? capture(session.openLimit) : session.timed(capture, session.openLimit);
+  }
+
+  read(place: Place): Place {
+    if (!(place instanceof Error)) return place;
+    const { session } = this;
+    return session === undefined ? this.#site(place) : session.timed(this.#site, place);
+  }
+
+  readonly #site = (taken: Error): Site => this.sites.site(taken, this.session?.depth ?? 8);
+
+  opened(account: Account, handle: object): void {
+    const scope = this.scopes?.current();
+    if (scope !== undefined) account.rich().scope = scope;
+    account.prev = this.tail;
+    if (this.tail === undefined) this.head = account;
+    else this.tail.next = account;
+    this.tail = account;
+    this.live++;
+    this.registry.register(handle, account, account);
+    if (account.opened !== undefined) this.awaitReading(account);
+    this.observer?.opened(account);
+  }
+
+  closed(account: Account): void {
+    this.#unlink(account);
+    this.registry.unregister(account);
+    const { more } = account;
+    if (more === undefined) return;
+    if (more.scope !== undefined) {
+      const now = this.scopes?.current();
+      if (now !== undefined && now !== more.scope) this.scopes?.closedElsewhere(account, more.scope, now);
+    }
+    if (more.heldTooLong) this.report([leakOf("held-too-long", account, { givenBack: true })]);
+    const size = this.session?.quarantine ?? 0;
+    if (size === 0 || (more.closed === undefined && account.opened === undefined)) return;
+    this.#quarantine[this.#next]?.forget();
+    this.#quarantine[this.#next] = account;
+    this.#next = (this.#next + 1) % size;
+    this.#unread++;
+    this.#readSoon();
+  }
+
+  /** The size of the quarantine has changed: what is in it is given up. */
+  resetQuarantine(): void {
+    this.readAll();
+    for (const account of this.#quarantine) account?.forget();
+    this.#quarantine = [];
+    this.#next = 0;
+  }
+
+  movedTo(account: Account, handle: object): void {
+    if (account.owed === 0) return;
+    this.registry.unregister(account);
+    this.registry.register(handle, account, account);
+  }
+
+  escaped(account: Account): void {
+    if (account.owed > 0) this.report([leakOf("escaped", account)]);
+  }
+
+  misused(account: Account, error: Error): void {
+    const verdict = (error as { code?: string }).code === "ERR_REFCOUNT" ? "over-released" : "use-after-free";
+    account.read();
+    const site = this.read(error) as Site;
+    const leak = leakOf(verdict, account, { misuse: site });
+    if (!this.suppressed(leak)) this.finds.add(leak, site);
+  }
+
+  /** A value was opened that another live resource of its exclusive kind has already. */
+  twoOwners(account: Account, first: Account): void {
+    this.report([leakOf("two-owners", account, { owner: first })]);
+  }
+
+  /** The record has captures that must be read by the next macrotask. */
+  awaitReading(record: Account | Context): void {
+    if (record.more?.pending) return;
+    if (record.more !== undefined) record.more.pending = true;
+    this.#pending.push(record);
+    if (this.#pending.length >= READ_AT_ONCE) this.#readPending();
+    else this.#readSoon();
+  }
+
+  /** Reads every capture there is. */
+  readAll(): void {
+    this.#readPending();
+    const ring = this.#quarantine;
+    for (let left = Math.min(this.#unread, ring.length), i = this.#next; left > 0; left--) {
+      i = (i === 0 ? ring.length : i) - 1;
+      ring[i]?.read();
+    }
+    this.#unread = 0;
+  }
+
+  dropped(account: Account): void {
+    this.#batch.push(account);
+    this.#drainSoon();
+  }
+
+  contextDropped(context: Context): void {
+    this.#contexts.push(context);
+    this.#drainSoon();
+  }
+
+  /** Tells whoever listens, each leak once. */
+  report(leaks: readonly Leak[]): void {
+    this.#tell(leaks.filter((leak) => !this.suppressed(leak)));
+  }
+
+  #tell(heard: readonly Leak[]): void {
+    for (const leak of heard) {
+      this.finds.add(leak);
+      this.observer?.leaked(leak);
+    }
+    const onLeak = this.session?.onLeak;
+    if (onLeak === undefined) {
+      const unheard = heard.filter((leak) => !this.#charged.has(leak));
+      if (unheard.length > 0) emitLeaks(unheard);
+      return;
+    }
+    for (const leak of heard) {
+      try {
+        onLeak(leak);
+      } catch (error) {
+        warn(error);
+      }
+    }
+  }
+
+  suppressed(leak: { kind: string; label: string; holder: string; opened: string }): boolean {
+    return this.session?.suppresses(leak) ?? false;
+  }
+
+  /** Whether the collector's finds have all been reported. */
+  get drained(): boolean {
+    return this.#batch.length === 0 && this.#contexts.length === 0;
+  }
+
+  #readPending(): void {
+    const pending = this.#pending;
+    this.#pending = [];
+    // The closed ones are the quarantine's: most of them are forgotten before anybody reads them.
+    for (const record of pending) if (!record.over) record.read();
+  }
+
+  #readSoon(): void {
+    if (this.#reading) return;
+    this.#reading = true;
+    soon(() => {
+      this.#reading = false;
+      this.readAll();
+    });
+  }
+
+  #unlink(account: Account): void {
+    const { prev, next } = account;
+    if (prev === undefined && next === undefined && this.head !== account) return;
+    if (prev === undefined) this.head = next;
+    else prev.next = next;
+    if (next === undefined) this.tail = prev;
+    else next.prev = prev;
+    account.prev = undefined;
+    account.next = undefined;
+    this.live--;
+  }
+
+  /** One throw here would lose the rest of the batch on some runtimes. */
+  #collected(held: Collectable): void {
+    try {
+      held.collected();
+    } catch (error) {
+      warn(error);
+    }
+  }
+
+  #drainSoon(): void {
+    if (this.#draining) return;
+    this.#draining = true;
+    // After the finalizer's whole batch, where that is one macrotask: contexts come before what they owned.
+    Promise.resolve().then(() => {
+      this.#draining = false;
+      try {
+        this.#drain();
+      } catch (error) {
+        warn(error);
+      }
+    });
+  }
+
+  #drain(): void {
+    const contexts = this.#contexts;
+    const batch = this.#batch;
+    this.#contexts = [];
+    this.#batch = [];
+    const leaks: Leak[] = [];
+    const listed = new Set<Account>();
+    const add = (leak: Leak, account: Account): void => {
+      if (this.suppressed(leak)) return;
+      leaks.push(leak);
+      const scope = account.more?.scope;
+      if (scope !== undefined && this.scopes?.found(scope, leak)) this.#charged.add(leak);
+    };
+    for (const context of contexts) {
+      const owned: Account[] = [];
+      for (let at = this.head; at !== undefined; at = at.next)
+        if (at.more?.context?.current === context) owned.push(at);
+      if (owned.length === 0) continue;
+      add(leakOf("dropped", owned[0] as Account, { context, owned }), owned[0] as Account);
+      for (const account of owned) listed.add(account);
+    }
+    for (const account of batch) {
+      if (account.owed === 0 || listed.has(account)) continue;
+      const context = account.more?.context?.current;
+      if (context !== undefined && !context.ended && !context.lost && account.more !== undefined) {
+        // Its context is as dead as it is, and about to be heard of.
+        soon(() => {
+          this.#batch.push(account);
+          if (account.more !== undefined) account.more.context = undefined;
+          this.#drain();
+        });
+        continue;
+      }
+      add(leakOf("dropped", account), account);
+      listed.add(account);
+    }
+    for (const account of listed) this.#unlink(account);
+    this.#tell(leaks);
+    for (const account of listed) this.#settle(account);
+  }
+
+  /** Ends the record of a dropped account; its references are given back where that was asked for. */
+  #settle(account: Account): void {
+    this.onDropped?.(account);
+    const { owed } = account;
+    const resource = account.first.rich();
+    resource.refs -= owed;
+    account.owed = 0;
+    const { settle } = resource;
+    if (settle === undefined) return;
+    try {
+      settle(owed);
+    } catch (error) {
+      warn(error);
+    }
+  }
+}
+
+/** The realm's detector: one for however many copies of the library are loaded. */
+export function detector(): Detector {
+  realm.detector ??= new Detector();
+  return realm.detector as Detector;
+}

@@ -1,0 +1,166 @@
+/**
+ * Stacks: captured unread, because reading one costs three times as much; read late, and without trusting anything that
+ * a program may have done to `Error`.
+ */
+
+type Formatter = (error: Error, frames: readonly unknown[]) => unknown;
+
+const errors = Error as unknown as { stackTraceLimit?: unknown; prepareStackTrace?: Formatter };
+
+/** Frames of the library itself on top of a stack, from the user's call down to the capture: of an open, of the rest. */
+export const OPEN_FRAMES = 7;
+export const OTHER_FRAMES = 6;
+
+/** What could not be recorded, for the report's blind spots. */
+export const stackTrouble = { formatterFailed: 0, lost: 0 };
+
+/**
+ * The stack of the caller, unread, at most `limit` frames of it: each costs, most of all where the code was optimized. It keeps the receivers of its frames alive, so whoever takes one must drop or read it
+ * by the next macrotask.
+ */
+export function capture(limit: number): Error {
+  const before = errors.stackTraceLimit;
+  if (typeof before !== "number") return captureAnyway(limit);
+  try {
+    errors.stackTraceLimit = limit;
+  } catch {
+    // Frozen: the stack is as deep as the runtime has it.
+    return new Error();
+  }
+  const taken = new Error();
+  errors.stackTraceLimit = before;
+  return taken;
+}
+
+/** With a limit that was deleted, or is no number: without one the engine records nothing. */
+function captureAnyway(limit: number): Error {
+  const before = Object.getOwnPropertyDescriptor(errors, "stackTraceLimit");
+  const set = { value: limit, writable: true, enumerable: true, configurable: true };
+  if (!Reflect.defineProperty(errors, "stackTraceLimit", set)) return new Error();
+  const taken = new Error();
+  if (before === undefined) Reflect.deleteProperty(errors, "stackTraceLimit");
+  else Reflect.defineProperty(errors, "stackTraceLimit", before);
+  return taken;
+}
+
+/** The text of a captured stack; empty where none can be had. */
+export function readStack(taken: Error): string {
+  const formatter = formatterOf();
+  let restore: (() => void) | undefined;
+  if (formatter !== undefined) restore = guardFormatter(formatter);
+  try {
+    const { stack } = taken;
+    if (typeof stack === "string" && stack !== "") return stack;
+  } catch {
+    // The program's own formatter threw, and could not be replaced.
+  } finally {
+    restore?.();
+  }
+  stackTrouble.lost++;
+  return "";
+}
+
+function formatterOf(): Formatter | undefined {
+  try {
+    const { prepareStackTrace } = errors;
+    return typeof prepareStackTrace === "function" ? prepareStackTrace : undefined;
+  } catch {
+    return undefined;
+  }
+}
+
+/** The program's formatter goes on mapping sources, but where it throws or returns no text the frames are printed plainly. */
+function guardFormatter(formatter: Formatter): (() => void) | undefined {
+  const before = Object.getOwnPropertyDescriptor(errors, "prepareStackTrace");
+  const guarded: Formatter = (error, frames) => {
+    try {
+      const text = formatter.call(errors, error, frames);
+      if (typeof text === "string") return text;
+    } catch {
+      // Counted below.
+    }
+    stackTrouble.formatterFailed++;
+    return ["Error", ...frames.map((frame) => `    at ${frame}`)].join("\n");
+  };
+  const set = { value: guarded, writable: true, enumerable: true, configurable: true };
+  if (!Reflect.defineProperty(errors, "prepareStackTrace", set)) return undefined;
+  return () => {
+    if (before === undefined) Reflect.deleteProperty(errors, "prepareStackTrace");
+    else Reflect.defineProperty(errors, "prepareStackTrace", before);
+  };
+}
+
+/** One call on a stack. Lines and columns count from 1; 0 where unknown. */
+export interface Frame {
+  readonly name: string;
+  /** Relative to the working directory where it is below it. */
+  readonly file: string;
+  readonly line: number;
+  readonly column: number;
+}
+
+const V8_FRAME = /^\s+at (?:(?:async )?(.*?) \()?(.*?)(?::(\d+))?(?::(\d+))?\)?$/;
+const OTHER_FRAME = /^(.*?)@(.*?)(?::(\d+))?(?::(\d+))?$/;
+
+/** The frames of a stack's text, the engine's own left out. */
+export function parseStack(text: string): Frame[] {
+  const frames: Frame[] = [];
+  for (const line of text.split("\n")) {
+    const parts = V8_FRAME.exec(line) ?? (line.includes("@") && !line.startsWith(" ") ? OTHER_FRAME.exec(line) : null);
+    if (parts === null) continue;
+    const [, name = "", file = "", row = "0", column = "0"] = parts;
+    if (file === "" || file === "native" || /^(<anonymous>|node:|bun:|ext:|\[native)/.test(file)) continue;
+    frames.push({ name: name.replace(/^async /, ""), file: pathOf(file), line: Number(row), column: Number(column) });
+  }
+  return frames;
+}
+
+function pathOf(url: string): string {
+  let path = url.replace(/\?[^/]*$/, "");
+  if (!path.startsWith("file://")) return path;
+  path = path.slice("file://".length).replace(/^\/([A-Za-z]:)/, "$1");
+  try {
+    return decodeURIComponent(path);
+  } catch {
+    return path;
+  }
+}
+
+function workingDirectory(): string {
+  try {
+    const { process } = globalThis as { process?: { cwd?(): string } };
+    const path = process?.cwd?.().replaceAll("\\", "/");
+    return path ? `${path}/` : "";
+  } catch {
+    return "";
+  }
+}
+
+const root = workingDirectory();
+
+/** The directory all files of this copy of the library are in; its frames are nobody's leak. */
+const own = ((): string => {
+  const [here] = parseStack(readStack(captureAnyway(1)));
+  const file = here?.file.replaceAll("\\", "/") ?? "";
+  const at = Math.max(file.lastIndexOf("/dist/"), file.lastIndexOf("/src/"));
+  return at < 0 ? file : file.slice(0, file.indexOf("/", at + 1) + 1);
+})();
+
+/** The frames that a reader can do something about, at most `depth`, paths relative to the project. */
+export function userFrames(text: string, depth: number): Frame[] {
+  const all = parseStack(text);
+  const isOwn = (frame: Frame): boolean => own !== "" && frame.file.replaceAll("\\", "/").startsWith(own);
+  const others = all.filter((frame) => !isOwn(frame));
+  const users = others.filter((frame) => !/[\\/]node_modules[\\/]/.test(frame.file));
+  // Bundled into one file with the library, or called by a package only: rather too many frames than none.
+  const best = [users, others, all].find((frames) => frames.length > 0) ?? [];
+  return best.slice(0, depth).map((frame) => {
+    const file = frame.file.replaceAll("\\", "/");
+    return root !== "" && file.startsWith(root) ? { ...frame, file: file.slice(root.length) } : frame;
+  });
+}
+
+export function printFrame(frame: Frame): string {
+  const at = `${frame.file}:${frame.line}${frame.column > 0 ? `:${frame.column}` : ""}`;
+  return frame.name === "" ? at : `${frame.name} (${at})`;
+}

@@ -1,0 +1,23 @@
+import { AsyncHandleImpl } from "../async-handle";
+import { HandleImpl } from "../handle";
+import type { Account } from "./account-record";
+
+/**
+ * Writes down that an account was seen here, for the report on it ("last touch", as Netty's `touch`). The first and the
+ * last are kept, the ones in between are thinned. On an account without a record it does nothing.
+ *
+ * @param hint What it was seen at; turned into a string at once.
+ */
+export function touch(handle: object, hint: unknown): void {
+  // Every record is the detector's own, of whichever copy of the library.
+  const record = HandleImpl.record(AsyncHandleImpl.account(handle) ?? handle) as Account | undefined;
+  if (record !== undefined && record.owed > 0) record.touch(hintText(hint));
+}
+
+function hintText(hint: unknown): string {
+  try {
+    return String(hint);
+  } catch (error) {
+    return `(no hint: ${error instanceof Error ? error.message : "it could not be made a string"})`;
+  }
+}

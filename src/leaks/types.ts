@@ -1,0 +1,173 @@
+/**
+ * How much is recorded. `"count"`: plain counters only; `"sampled"`: as many resources as the budget allows, weighted;
+ * `"full"`: every account, with the stacks of its opening and its closing.
+ */
+export type Level = "count" | "sampled" | "full";
+
+/**
+ * What was found. `dropped`: collected while it owed; `held`: still open at the end; `held-too-long`: open for longer than
+ * `heldTooLong`; `two-owners`: one value under two live resources of an exclusive kind; `escaped`: still owed after its
+ * context had paid; `over-released` and `use-after-free`: a refused call.
+ */
+export type Verdict =
+  | "dropped"
+  | "held"
+  | "held-too-long"
+  | "over-released"
+  | "use-after-free"
+  | "two-owners"
+  | "escaped";
+
+/** A last sign of life, written down by `touch`. */
+export interface Touch {
+  readonly hint: string;
+  readonly site: string;
+}
+
+/** One account that is open now. */
+export interface LiveHandle {
+  readonly kind: string;
+  readonly label: string;
+  /** Numbers the resources in the order they were opened. */
+  readonly id: number;
+  /** The name that `dup` was given; empty for none. */
+  readonly holder: string;
+  /** References this account owes. */
+  readonly owed: number;
+  /** References on its resource that are recorded as open. */
+  readonly refCount: number;
+  /** References that were ever taken on its resource. */
+  readonly taken: number;
+  /** Where it was opened: user frames, one per line; empty if no stack was taken. */
+  readonly opened: string;
+  /** Milliseconds since it was opened. */
+  readonly age: number;
+  readonly bytes: number;
+  /** How many resources it stands for: more than 1 where they are sampled. */
+  readonly weight: number;
+  /** The first touch, the ones in between that were kept, and the last. */
+  readonly touches: readonly Touch[];
+  /** Touches that were not kept. */
+  readonly touchesDropped: number;
+}
+
+/** What `onLeak` hears of. */
+export interface Leak extends LiveHandle {
+  readonly verdict: Verdict;
+  /** What to do about it. */
+  readonly hint: string;
+  /** The other accounts of the resource that are still open, and under a dropped context the accounts it owned. */
+  readonly handles: readonly LiveHandle[];
+  /** Where the value's first owner was opened (`two-owners`), or the first close of another account on the resource. */
+  readonly first: string;
+  /** Where each `incrRef` was that nothing has paid for. */
+  readonly unmatched: readonly string[];
+  /** The account was given back after it had been reported (`held-too-long`). */
+  readonly givenBack: boolean;
+  /** The report's text on this leak. */
+  toString(): string;
+}
+
+/** Leaks of one verdict, one kind and one site. */
+export interface LeakGroup {
+  readonly verdict: Verdict;
+  readonly kind: string;
+  /** User frames, one per line; empty if no stack was taken. */
+  readonly site: string;
+  /** Accounts. */
+  readonly count: number;
+  /** What the count stands for where resources are sampled. */
+  readonly estimate: number;
+  /** References those accounts owe. */
+  readonly owed: number;
+  readonly bytes: number;
+  /** Some of them, the oldest first. */
+  readonly examples: readonly Leak[];
+}
+
+/** The facts of a report as JSON. */
+export interface LeakReportJson {
+  readonly version: 1;
+  readonly level: Level;
+  /** `null` while nothing is tracked: that is not "no leaks". */
+  readonly total: number | null;
+  readonly groups: readonly LeakGroup[];
+  readonly blindSpots: readonly string[];
+}
+
+/** What is leaked or still held, grouped by kind and site. */
+export interface LeakReport {
+  readonly level: Level;
+  /** Accounts in all groups; `undefined` while nothing is tracked: that is not "no leaks". */
+  readonly total: number | undefined;
+  /** Culprits before their victims, then the largest first. */
+  readonly groups: readonly LeakGroup[];
+  /** What this report cannot see. */
+  readonly blindSpots: readonly string[];
+  toString(): string;
+  toJSON(): LeakReportJson;
+  /**
+   * The live handles by call site as a `.heapprofile`, which Chrome DevTools and VS Code open as a flame chart.
+   *
+   * @param unit What the widths show. @default "bytes", or "count" where no sizes are known
+   */
+  toHeapProfile(unit?: "count" | "bytes"): HeapProfile;
+}
+
+/** The format of the V8 sampling heap profiler. */
+export interface HeapProfile {
+  readonly head: HeapProfileNode;
+  readonly samples: readonly { readonly size: number; readonly nodeId: number; readonly ordinal: number }[];
+}
+
+export interface HeapProfileNode {
+  readonly callFrame: {
+    readonly functionName: string;
+    readonly scriptId: string;
+    readonly url: string;
+    readonly lineNumber: number;
+    readonly columnNumber: number;
+  };
+  readonly selfSize: number;
+  readonly id: number;
+  readonly children: readonly HeapProfileNode[];
+}
+
+/** What grew between two snapshots. */
+export interface Growth {
+  readonly kind: string;
+  readonly site: string;
+  /** Accounts more (or, below 0, fewer) than in the earlier snapshot. */
+  readonly count: number;
+  readonly bytes: number;
+}
+
+/** How many accounts are open, per kind and site. */
+export interface Snapshot {
+  readonly total: number;
+  /** What changed since `earlier`, the largest growth first. */
+  diff(earlier: Snapshot): Growth[];
+}
+
+/** What {@link trackLeaks} takes. */
+export interface TrackOptions {
+  /** @default "full" */
+  readonly level?: Level;
+  /**
+   * Hears of every leak once, from a macrotask of its own; without it a warning with code `LASTREF_LEAK` is emitted, once
+   * per site with counts. What it throws is emitted as a warning.
+   */
+  readonly onLeak?: (leak: Leak) => void;
+  /** Frames kept of a stack. @default 8 */
+  readonly stackDepth?: number;
+  /** The part of the elapsed time that stacks may take at level `sampled`. @default 0.005 */
+  readonly budget?: number;
+  /** Milliseconds after which an open account is reported, for all kinds or by kind. */
+  readonly heldTooLong?: number | Readonly<Record<string, number>>;
+  /** Also free what was dropped, for all kinds or for those named. A value that reaches its own handle is then never collected. */
+  readonly freeLeaked?: boolean | readonly string[];
+  /** Leaks that are not reported: part of a kind, a label, a holder or a site, or an expression that matches one. */
+  readonly suppress?: readonly (string | RegExp)[];
+  /** Closed accounts whose sites are kept for the errors of later misuse. @default 1024 */
+  readonly quarantine?: number;
+}

@@ -1,0 +1,71 @@
+/// <reference path="./node.d.ts" />
+/*
+ * node --import lastref/register app.js
+ *
+ * LASTREF_LEAKS            the level: "count" (the default), "sampled" or "full"
+ * LASTREF_LEAKS_EXIT_CODE  the exit code if handles are still open, or were dropped, when the process ends (default: as it is)
+ *
+ * Publishes to the diagnostics channels lastref:open, lastref:free and lastref:leak, and prints one summary at the exit.
+ */
+import { channel } from "node:diagnostics_channel";
+import { writeSync } from "node:fs";
+import process from "node:process";
+import { TextEncoder } from "node:util";
+import { isMainThread, threadId } from "node:worker_threads";
+import type { Account } from "./leaks/account-record";
+import { detector } from "./leaks/detector";
+import { leakReport } from "./leaks/report";
+import { trackLeaks } from "./leaks/tracking";
+import type { Level } from "./leaks/types";
+
+const asked = process.env.LASTREF_LEAKS ?? "count";
+const known: readonly string[] = ["count", "sampled", "full"];
+if (!known.includes(asked)) {
+  process.emitWarning(
+    `LASTREF_LEAKS: expected "count", "sampled" or "full", received ${JSON.stringify(asked)}; nothing is tracked`,
+  );
+}
+const level = known.includes(asked) ? (asked as Level) : "count";
+
+const opens = channel("lastref:open");
+const frees = channel("lastref:free");
+const leaks = channel("lastref:leak");
+
+function messageOf(account: Account): object {
+  const { family, label, first, holder = "", owed } = account;
+  return { kind: family.kind, label, id: first.id, holder, owed };
+}
+
+detector().observer = {
+  opened(account) {
+    if (opens.hasSubscribers) opens.publish(messageOf(account));
+  },
+  freed(account) {
+    if (frees.hasSubscribers) frees.publish(messageOf(account));
+  },
+  leaked(leak) {
+    if (leaks.hasSubscribers) leaks.publish(leak);
+  },
+};
+trackLeaks({ level });
+
+/** Written at once: nothing asynchronous runs any more. A pipe that is full is tried again for a moment. */
+function writeOut(text: string): void {
+  let rest = new TextEncoder().encode(text);
+  for (let attempt = 0; rest.length > 0 && attempt < 1000; attempt++) {
+    try {
+      rest = rest.subarray(writeSync(2, rest));
+    } catch (error) {
+      if ((error as { code?: string }).code !== "EAGAIN") return;
+    }
+  }
+}
+
+process.on("exit", () => {
+  const report = leakReport();
+  if (!report.total) return;
+  const where = isMainThread ? "" : `in worker ${threadId}, `;
+  writeOut(`${where}at exit: ${report}\n`);
+  const exitCode = Number(process.env.LASTREF_LEAKS_EXIT_CODE ?? 0);
+  if (exitCode > 0 && !process.exitCode) process.exitCode = exitCode;
+});

@@ -1,0 +1,28 @@
+import { received } from "../errors";
+import { collectAll } from "../leaks/settle";
+
+const ROUNDS = 10;
+
+/**
+ * Asserts that what `make` makes can be collected once nobody holds it: nothing else, such as a cache or a listener,
+ * keeps it alive. A canary planted beside it shows that collection could be seen.
+ *
+ * @param make Makes an object, or a promise of one, and keeps no reference to it.
+ * @throws {Error} If the object is still reachable, and where collection cannot be asked for or seen.
+ */
+export async function assertCollectable(make: () => object | PromiseLike<object>): Promise<void> {
+  if (typeof make !== "function") {
+    throw new TypeError(`Cannot assert: expected a function, received ${received(make)}`);
+  }
+  const made = await reference(make);
+  for (let round = 0; round < ROUNDS; round++) {
+    await collectAll();
+    if (made.deref() === undefined) return;
+  }
+  throw new Error("Expected the object to be collectable: it is still reachable after everything else was collected");
+}
+
+/** In a call of its own, which ends: no frame that waits has seen the object. */
+async function reference(make: () => object | PromiseLike<object>): Promise<WeakRef<object>> {
+  return new WeakRef(await make());
+}

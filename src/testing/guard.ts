@@ -1,0 +1,63 @@
+import { leakError } from "./leak-error";
+import { GRACE, graceFor, reportOn, type Scope, scopes, trackFully } from "./scopes";
+import type { LeakCheckOptions } from "./without-leaks";
+
+type Hook = (call: (...context: unknown[]) => unknown) => unknown;
+
+/** The hooks of a test runner. */
+export interface Hooks {
+  readonly beforeEach: Hook;
+  readonly afterEach: Hook;
+}
+
+/** What node:test hands to its hooks. */
+interface NodeTestContext {
+  readonly name?: string;
+  after?(call: () => unknown): void;
+}
+
+/** Fails with what the scope has left behind, after waiting for cleanup that is still under way. */
+export async function checkScope(scope: Scope, grace: number): Promise<void> {
+  await graceFor(scope, grace);
+  scope.ended = true;
+  const report = reportOn(scope);
+  if (report.groups.length === 0) return;
+  const many = scope.name.includes('", "');
+  const who = scope.name === "" ? "the test" : `${many ? "the overlapping tests" : "test"} "${scope.name}"`;
+  throw leakError(report, `Leaks found after ${who} had ended`);
+}
+
+/**
+ * Makes every test fail that leaves a handle open. It turns level `full` on and leaves it on.
+ *
+ * Call it below the file's own `afterEach` hooks, so that its check runs after them: runners run the hooks of a file in
+ * the order they were made. In node:test the order does not matter. Tests that overlap are reported as one group when the
+ * last of them has ended; `withoutLeaks(body)` tells them apart.
+ *
+ * @example With the runner's own hooks
+ * ```ts
+ * import { leakGuard } from "lastref/testing";
+ * import { afterEach, beforeEach } from "node:test";
+ *
+ * leakGuard({ beforeEach, afterEach });
+ * ```
+ */
+export function leakGuard({ beforeEach, afterEach }: Hooks, options: LeakCheckOptions = {}): void {
+  trackFully();
+  const grace = options.grace ?? GRACE;
+  let later = false;
+  const check = async (): Promise<void> => {
+    const scope = scopes().leave();
+    if (scope !== undefined) await checkScope(scope, grace);
+  };
+  // Without parameters: some runners take a hook that has one for one that calls back.
+  beforeEach((...args) => {
+    const context = args[0] as NodeTestContext | undefined;
+    scopes().join(typeof context?.name === "string" ? context.name : "");
+    if (typeof context?.after !== "function") return;
+    later = true;
+    // A call added while these run comes after all those that the test has added.
+    context.after(() => context.after?.(check));
+  });
+  afterEach(() => (later ? undefined : check()));
+}

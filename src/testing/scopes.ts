@@ -1,0 +1,149 @@
+import { named, warn } from "../account";
+import type { Account } from "../leaks/account-record";
+import { pause } from "../leaks/clock";
+import { detector, type Scopes } from "../leaks/detector";
+import { Finds } from "../leaks/finds";
+import { reportOf } from "../leaks/report";
+import { trackLeaks } from "../leaks/tracking";
+import type { Leak, LeakReport } from "../leaks/types";
+
+interface Storage {
+  getStore(): Scope | undefined;
+  run<R>(scope: Scope, body: () => R): R;
+  enterWith(scope: Scope): void;
+}
+
+/** One test, or one body: what is opened in it is charged to it. */
+export class Scope {
+  readonly name: string;
+  readonly parent: Scope | undefined;
+  readonly finds = new Finds();
+  ended = false;
+  /** What is opened in it after its end: a late callback. It is charged to no other test. */
+  late: Scope | undefined = undefined;
+
+  constructor(name: string, parent: Scope | undefined) {
+    this.name = name;
+    this.parent = parent;
+  }
+
+  holds(other: object | undefined): boolean {
+    for (let scope = other as Scope | undefined; scope !== undefined; scope = scope.parent) {
+      if (scope === this) return true;
+    }
+    return false;
+  }
+}
+
+const LATE_KEPT = 100;
+
+/** Tells which test or body the program is in. */
+class TestScopes implements Scopes {
+  readonly #storage: Storage | undefined = asyncStorage();
+  /** The tests under way that no storage tells apart: one group. */
+  #group: { readonly scope: Scope; readonly names: string[]; active: number } | undefined;
+  /** Scopes of what was opened too late. */
+  late: Scope[] = [];
+
+  current(): Scope | undefined {
+    const scope = this.#storage?.getStore() ?? this.#group?.scope;
+    if (scope === undefined || !scope.ended) return scope;
+    if (scope.late === undefined) {
+      scope.late = new Scope(scope.name, undefined);
+      if (this.late.length < LATE_KEPT) this.late.push(scope.late);
+    }
+    return scope.late;
+  }
+
+  found(scope: object, leak: Leak): boolean {
+    for (let at = scope as Scope | undefined; at !== undefined; at = at.parent) at.finds.add(leak);
+    return true;
+  }
+
+  closedElsewhere(account: Account, scope: object, now: object): void {
+    const from = scope as Scope;
+    const to = now as Scope;
+    if (from.holds(to) || to.holds(from) || from.name === "" || to.name === "") return;
+    const what = named(account.family.kind, account.label);
+    warn(`lastref: ${what} was opened in "${from.name}" and closed in "${to.name}"`);
+  }
+
+  /** Runs a body in a scope of its own; without a storage it joins the group of what is under way. */
+  run<R>(name: string, body: (scope: Scope) => R): { scope: Scope; result: R } {
+    const scope = new Scope(name, this.current());
+    const result = this.#storage === undefined ? body(scope) : this.#storage.run(scope, () => body(scope));
+    return { scope, result };
+  }
+
+  get tellsApart(): boolean {
+    return this.#storage !== undefined;
+  }
+
+  /** Enters a scope that reaches the rest of the caller's asynchronous context (vitest's test body, from `beforeEach`). */
+  enter(name: string): Scope | undefined {
+    if (this.#storage === undefined) return undefined;
+    const scope = new Scope(name, undefined);
+    this.#storage.enterWith(scope);
+    return scope;
+  }
+
+  /** Joins the tests under way. */
+  join(name: string): void {
+    this.#group ??= { scope: new Scope("", undefined), names: [], active: 0 };
+    this.#group.active++;
+    if (name !== "") this.#group.names.push(name);
+  }
+
+  /** Leaves them. The last one gets the group's scope, for the check. */
+  leave(): Scope | undefined {
+    const group = this.#group;
+    if (group === undefined || --group.active > 0) return undefined;
+    this.#group = undefined;
+    const { scope, names } = group;
+    return Object.assign(scope, { name: names.join('", "') });
+  }
+}
+
+/** `AsyncLocalStorage` where there is one, without importing it: browsers load this file too. */
+function asyncStorage(): Storage | undefined {
+  const { process } = globalThis as {
+    process?: { getBuiltinModule?(id: string): { AsyncLocalStorage: new () => Storage } | undefined };
+  };
+  const hooks = process?.getBuiltinModule?.("node:async_hooks");
+  return hooks === undefined ? undefined : new hooks.AsyncLocalStorage();
+}
+
+/** The realm's scopes: one for however many copies of the library are loaded. */
+export function scopes(): TestScopes {
+  const log = detector();
+  log.scopes ??= new TestScopes();
+  return log.scopes as TestScopes;
+}
+
+/** Switches level `full` on, unless it is on. */
+export function trackFully(): Disposable | undefined {
+  return detector().session?.level === "full" ? undefined : trackLeaks({ level: "full" });
+}
+
+const inScope =
+  (scope: Scope) =>
+  (account: Account): boolean =>
+    scope.holds(account.more?.scope);
+
+/** What a scope has left behind. */
+export function reportOn(scope: Scope): LeakReport {
+  return reportOf({ accounts: inScope(scope), finds: [...scope.finds.groups.values()] });
+}
+
+export function clean(scope: Scope): boolean {
+  for (let at = detector().head; at !== undefined; at = at.next) if (inScope(scope)(at)) return false;
+  return true;
+}
+
+/** How often a check looks again for cleanup that is still under way. */
+export const GRACE = 20;
+
+/** Waits for asynchronous cleanup: macrotasks first, then a millisecond more each time. */
+export async function graceFor(scope: Scope, attempts: number): Promise<void> {
+  for (let attempt = 0; attempt < attempts && !clean(scope); attempt++) await pause(Math.max(0, attempt - 9));
+}

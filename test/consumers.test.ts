@@ -1,0 +1,213 @@
+import { execFile, execFileSync } from "node:child_process";
+import { cpSync, mkdirSync, mkdtempSync, readFileSync, rmSync, symlinkSync, writeFileSync } from "node:fs";
+import { tmpdir } from "node:os";
+import { join } from "node:path";
+import { promisify } from "node:util";
+import { brotliCompressSync } from "node:zlib";
+import { build } from "esbuild";
+import { afterAll, beforeAll, describe, expect, it } from "vitest";
+
+// The package as a user gets it: packed, unpacked into projects of their own, compiled and run there.
+
+const root = join(import.meta.dirname, "..");
+const bin = (name: string): string => join(root, "node_modules", ".bin", name);
+const SECONDS = 1000;
+
+interface Ran {
+  readonly code: number;
+  readonly output: string;
+}
+
+async function run(command: string, args: string[], cwd: string): Promise<Ran> {
+  try {
+    const { stdout, stderr } = await promisify(execFile)(command, args, { cwd, encoding: "utf8" });
+    return { code: 0, output: stdout + stderr };
+  } catch (error) {
+    const { code, stdout, stderr } = error as { code: number; stdout: string; stderr: string };
+    return { code, output: stdout + stderr };
+  }
+}
+
+let home: string;
+let tarball: string;
+
+beforeAll(() => {
+  home = mkdtempSync(join(tmpdir(), "lastref-consumers-"));
+  const packed = execFileSync("npm", ["pack", "--json", "--ignore-scripts", "--pack-destination", home], {
+    cwd: root,
+    encoding: "utf8",
+    stdio: ["ignore", "pipe", "ignore"],
+  });
+  tarball = join(home, (JSON.parse(packed) as [{ filename: string }])[0].filename);
+  execFileSync("tar", ["-xzf", tarball, "-C", home]);
+}, 60 * SECONDS);
+
+afterAll(() => rmSync(home, { recursive: true, force: true }));
+
+let projects = 0;
+
+/** A project with the packed package installed, and these files. */
+function project(type: "module" | "commonjs", files: Record<string, string>, types: string[] = []): string {
+  const at = join(home, `project-${++projects}`);
+  mkdirSync(join(at, "node_modules", "@types"), { recursive: true });
+  cpSync(join(home, "package"), join(at, "node_modules", "lastref"), { recursive: true });
+  for (const name of types) symlinkSync(join(root, "node_modules", name), join(at, "node_modules", name), "dir");
+  writeFileSync(join(at, "package.json"), JSON.stringify({ name: "consumer", private: true, type }));
+  for (const [name, text] of Object.entries(files)) writeFileSync(join(at, name), text);
+  return at;
+}
+
+function fixture(name: string): string {
+  return readFileSync(join(import.meta.dirname, "types", name), "utf8");
+}
+
+function config(options: object): string {
+  return JSON.stringify({
+    compilerOptions: {
+      strict: true,
+      skipLibCheck: false,
+      noEmit: true,
+      exactOptionalPropertyTypes: true,
+      noUncheckedIndexedAccess: true,
+      target: "es2022",
+      module: "nodenext",
+      moduleResolution: "nodenext",
+      lib: ["es2022"],
+      types: [],
+      ...options,
+    },
+  });
+}
+
+describe("the declarations", () => {
+  it.each([
+    ["an ESM project", "module", "consumer.ts", {}, []],
+    ["a CommonJS project", "commonjs", "consumer.ts", {}, []],
+    ["a bundled project", "module", "consumer.ts", { module: "esnext", moduleResolution: "bundler" }, []],
+    [
+      "a project with esnext.disposable and DOM",
+      "module",
+      "using.ts",
+      { lib: ["es2022", "esnext.disposable", "dom"] },
+      [],
+    ],
+    ["a project with @types/node", "commonjs", "using.ts", { types: ["node"] }, ["@types/node", "undici-types"]],
+    ["a project in which both copies meet", "commonjs", "agree.cts", {}, []],
+  ] as const)(
+    "compile in %s, with every declaration checked",
+    async (_, type, file, options, types) => {
+      const at = project(type, { [file]: fixture(file), "tsconfig.json": config(options) }, [...types]);
+      expect(await run(bin("tsc"), ["-p", "."], at)).toEqual({ code: 0, output: "" });
+    },
+    120 * SECONDS,
+  );
+
+  it(
+    "are seen to fail: a wrong use does not compile",
+    async () => {
+      const wrong =
+        'import { Handle } from "lastref";\nconst n: number = Handle.of("a", () => {}).value;\nexport { n };\n';
+      const at = project("module", { "wrong.ts": wrong, "tsconfig.json": config({}) });
+      const { code, output } = await run(bin("tsc"), ["-p", "."], at);
+      expect(code).not.toBe(0);
+      expect(output).toMatch(/^wrong\.ts\(2,7\): error TS2322/);
+    },
+    120 * SECONDS,
+  );
+
+  it("do not name private state, so that copies and versions stay assignable", () => {
+    for (const file of ["index.d.ts", "index.d.cts"]) {
+      const text = readFileSync(join(home, "package", "dist", file), "utf8");
+      expect(text).not.toMatch(/HandleImpl|LoanImpl|\bCounted\b/);
+    }
+  });
+});
+
+describe("the tarball", () => {
+  it("holds the built files and the papers, and nothing else", () => {
+    const listed = execFileSync("tar", ["-tzf", tarball], { encoding: "utf8" }).trim().split("\n");
+    const strangers = listed.filter((name) => !/^package\/(dist\/[\w./-]+|[A-Z]+(\.md)?|package\.json)$/.test(name));
+    expect(strangers).toEqual([]);
+    expect(listed).toEqual(expect.arrayContaining(["package/dist/index.js", "package/dist/index.d.cts"]));
+  });
+
+  it("has no runtime dependency", () => {
+    const manifest = JSON.parse(readFileSync(join(home, "package", "package.json"), "utf8")) as object;
+    expect(Object.keys(manifest)).not.toEqual(expect.arrayContaining(["dependencies"]));
+    expect(Object.keys(manifest)).not.toEqual(expect.arrayContaining(["peerDependencies"]));
+  });
+
+  it(
+    "passes publint",
+    async () => {
+      const { code, output } = await run(bin("publint"), [tarball, "--strict"], root);
+      expect({ code, output }).toMatchObject({ code: 0, output: expect.stringContaining("All good!") });
+    },
+    60 * SECONDS,
+  );
+
+  it(
+    "passes are-the-types-wrong",
+    async () => {
+      const { code, output } = await run(bin("attw"), [tarball, "--profile", "node16", "--format", "ascii"], root);
+      expect(output).toContain('"lastref/vitest"');
+      expect({ code, output }).toMatchObject({ code: 0 });
+    },
+    60 * SECONDS,
+  );
+
+  it(
+    "runs in ESM and in CommonJS",
+    async () => {
+      const body = (load: string) => `${load}
+      const log = [];
+      AutoMemory.run((memory) => { memory.use(Handle.of("a", (v) => log.push(v))); });
+      const handle = Handle.of("b", (v) => log.push(v), { kind: "key", label: "b" });
+      handle.decrRef();
+      try { handle.decrRef() } catch (error) { log.push(error.name, error.code, error instanceof RefCountError); }
+      console.log(log.join());`;
+      const names = "{ AutoMemory, Handle, RefCountError }";
+      const at = project("module", {
+        "main.mjs": body(`import ${names} from "lastref";`),
+        "main.cjs": body(`const ${names} = require("lastref");`),
+      });
+      for (const file of ["main.mjs", "main.cjs"]) {
+        expect(await run(process.execPath, [file], at)).toEqual({
+          code: 0,
+          output: "a,b,RefCountError,ERR_REFCOUNT,true\n",
+        });
+      }
+    },
+    60 * SECONDS,
+  );
+});
+
+describe("the size", () => {
+  async function bundled(code: string): Promise<{ text: string; brotli: number }> {
+    const at = project("module", { "entry.js": code });
+    const { outputFiles, warnings } = await build({
+      entryPoints: [join(at, "entry.js")],
+      bundle: true,
+      minify: true,
+      write: false,
+      format: "esm",
+      target: "es2022",
+      logLevel: "silent",
+    });
+    expect(warnings).toEqual([]);
+    const [file] = outputFiles;
+    return { text: file?.text ?? "", brotli: brotliCompressSync(file?.contents ?? "").length };
+  }
+
+  it("of Handle, AutoMemory and defineResource is at most 3.5 kB brotli", async () => {
+    const { brotli } = await bundled('export { Handle, AutoMemory, defineResource } from "lastref";');
+    expect(brotli).toBeLessThanOrEqual(3500);
+  });
+
+  it("counts only what is imported", async () => {
+    const core = await bundled('export { Handle, AutoMemory, defineResource } from "lastref";');
+    expect(core.text).not.toMatch(/asyncDispose.*disposeAsync/);
+    const errors = await bundled('export { RefCountError } from "lastref";');
+    expect(errors.brotli).toBeLessThan(core.brotli / 3);
+  });
+});
