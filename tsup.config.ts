@@ -11,17 +11,23 @@ const core = [
   "handle",
   "async-handle",
   "resource",
+  "panic",
   "auto-memory",
   "async-auto-memory",
+  "host",
+  "map-entry",
+  "handle-map",
   "index",
 ];
 
 export default defineConfig({
   entry: {
     ...Object.fromEntries(core.map((name) => [name, `src/${name}.ts`])),
+    kinds: "src/kinds/index.ts",
     leaks: "src/leaks/index.ts",
     testing: "src/testing/index.ts",
     vitest: "src/testing/vitest.ts",
+    leases: "src/leases/index.ts",
     register: "src/register.ts",
   },
   external: ["vitest", /^node:/],

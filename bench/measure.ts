@@ -44,7 +44,7 @@ export function print(title: string, rows: readonly Row[]): Row[] {
         ? "a loss"
         : "a win";
     console.log(
-      `${row.question.padEnd(44)} ${row.ours.toFixed(1).padStart(8)} ${row.unit.padEnd(5)} ${ratio.toFixed(2).padStart(6)} x ${row.against.padEnd(42)} ${aim}`,
+      `${row.question.padEnd(44)} ${row.ours.toFixed(1).padStart(8)} ${row.unit.padEnd(5)} ${ratio.toFixed(ratio < 0.1 ? 4 : 2).padStart(6)} x ${row.against.padEnd(42)} ${aim}`,
     );
   }
   return short;

@@ -33,12 +33,16 @@ export class LastrefError extends Error implements ErrorFacts {
 }
 
 /** An error class with its name and code as literals, which no minifier renames. */
-export interface LastrefErrorClass<Name extends string, Code extends string> {
-  new (message: string, facts: ErrorFacts): LastrefError & { readonly name: Name; readonly code: Code };
-  readonly prototype: LastrefError & { readonly name: Name; readonly code: Code };
+export interface LastrefErrorClass<Name extends string, Code extends string, More extends object = object> {
+  new (message: string, facts: ErrorFacts & More): LastrefError & { readonly name: Name; readonly code: Code } & More;
+  readonly prototype: LastrefError & { readonly name: Name; readonly code: Code } & More;
 }
 
-function errorClass<Name extends string, Code extends string>(name: Name, code: Code): LastrefErrorClass<Name, Code> {
+/** `More` are the facts that an error of this class has beside those of every error. */
+function errorClass<Name extends string, Code extends string, More extends object = object>(
+  name: Name,
+  code: Code,
+): LastrefErrorClass<Name, Code, More> {
   class Refusal extends LastrefError {
     constructor(message: string, facts: ErrorFacts) {
       super(message, facts);
@@ -48,7 +52,7 @@ function errorClass<Name extends string, Code extends string>(name: Name, code: 
   // On the prototype, so that the stack's first line has it.
   for (const named of [Refusal, Refusal.prototype])
     Object.defineProperty(named, "name", { value: name, writable: true });
-  return Refusal as unknown as LastrefErrorClass<Name, Code>;
+  return Refusal as unknown as LastrefErrorClass<Name, Code, More>;
 }
 
 /** `ERR_MOVED`: anything on a handle whose account was moved to another handle. */
@@ -68,6 +72,87 @@ export const AsyncFreeError = /* @__PURE__ */ errorClass("AsyncFreeError", "ERR_
 /** `ERR_LEAK`: a test helper found leaks; `report` is the whole report. */
 export const LeakError = /* @__PURE__ */ errorClass("LeakError", "ERR_LEAK");
 
+/** What a lease's errors say beside the facts of the resource: the lease's name is the `label`. */
+export interface LeaseLostFacts {
+  /**
+   * Why it ended: its time ran out, somebody else has the key or deleted it, it was held for `maxHold`, or its
+   * `Leases` were closed.
+   */
+  readonly reason: "expired" | "taken" | "max-hold" | "closed";
+  /** When the lease could be relied on last, in `performance.now()` time; `undefined` if it was never held. */
+  readonly deadline: number | undefined;
+  /** When the last successful acquire or renewal was sent, in `performance.now()` time. */
+  readonly lastRenewedAt: number | undefined;
+}
+
+/** What a {@link LeaseTimeoutError} says beside the facts of the resource. */
+export interface LeaseTimeoutFacts {
+  /** How long the caller waited, in milliseconds. */
+  readonly waited: number;
+  /** What the holder had left when it was seen last, in milliseconds; `undefined` if nobody was seen. */
+  readonly remaining: number | undefined;
+}
+
+/** `ERR_LEASE_LOST`: a lease that is not held any more. */
+export const LeaseLostError = /* @__PURE__ */ errorClass<"LeaseLostError", "ERR_LEASE_LOST", LeaseLostFacts>(
+  "LeaseLostError",
+  "ERR_LEASE_LOST",
+);
+/** `ERR_LEASE_TIMEOUT`: a lease that could not be had within the time its caller waits. */
+export const LeaseTimeoutError = /* @__PURE__ */ errorClass<
+  "LeaseTimeoutError",
+  "ERR_LEASE_TIMEOUT",
+  LeaseTimeoutFacts
+>("LeaseTimeoutError", "ERR_LEASE_TIMEOUT");
+/** `ERR_LEASE_UNSUPPORTED`: the server does not allow what the lease needs. */
+export const LeaseUnsupportedError = /* @__PURE__ */ errorClass("LeaseUnsupportedError", "ERR_LEASE_UNSUPPORTED");
+
+/** Who holds what, where an error lists it. */
+export interface HolderFacts {
+  /** The label of the resource that is held. */
+  readonly label: string;
+  /** The holder's name, if it gave one. */
+  readonly holder?: string | undefined;
+  /** How long it has been held, in milliseconds. */
+  readonly heldFor: number;
+  /** Where the account was opened, where sites are recorded. */
+  readonly opened?: string | undefined;
+}
+
+/** What an error of a map or a pool says more: the keys it is about (for a cycle, the way round), and who holds them. */
+export interface MapFacts extends ErrorFacts {
+  readonly keys: readonly string[];
+  readonly holders: readonly HolderFacts[];
+}
+
+/** An error class of maps and pools. */
+export type MapErrorClass<Name extends string, Code extends string> = LastrefErrorClass<Name, Code, MapFacts>;
+
+/** `ERR_MAP_CLOSED`: an acquire from a closed map or pool, or a close that ran out of time. */
+export const MapClosedError = /* @__PURE__ */ errorClass<"MapClosedError", "ERR_MAP_CLOSED", MapFacts>(
+  "MapClosedError",
+  "ERR_MAP_CLOSED",
+);
+/** `ERR_MAP_CYCLE`: opening a key waits, through the keys it needs, for itself; `keys` is the way round. */
+export const MapCycleError = /* @__PURE__ */ errorClass<"MapCycleError", "ERR_MAP_CYCLE", MapFacts>(
+  "MapCycleError",
+  "ERR_MAP_CYCLE",
+);
+/** `ERR_MAP_FULL`: a map has no room for another key, and may not or must not wait for it. */
+export const MapFullError = /* @__PURE__ */ errorClass<"MapFullError", "ERR_MAP_FULL", MapFacts>(
+  "MapFullError",
+  "ERR_MAP_FULL",
+);
+/** `ERR_ACQUIRE_TIMEOUT`: nothing was given back in time; `holders` says who has it all. */
+export const AcquireTimeoutError = /* @__PURE__ */ errorClass<"AcquireTimeoutError", "ERR_ACQUIRE_TIMEOUT", MapFacts>(
+  "AcquireTimeoutError",
+  "ERR_ACQUIRE_TIMEOUT",
+);
+
+export type MapClosedError = InstanceType<typeof MapClosedError>;
+export type MapCycleError = InstanceType<typeof MapCycleError>;
+export type MapFullError = InstanceType<typeof MapFullError>;
+export type AcquireTimeoutError = InstanceType<typeof AcquireTimeoutError>;
 export type MovedError = InstanceType<typeof MovedError>;
 export type RefCountError = InstanceType<typeof RefCountError>;
 export type RevokedError = InstanceType<typeof RevokedError>;
@@ -76,6 +161,9 @@ export type RefOverflowError = InstanceType<typeof RefOverflowError>;
 export type LoanError = InstanceType<typeof LoanError>;
 export type AsyncFreeError = InstanceType<typeof AsyncFreeError>;
 export type LeakError = InstanceType<typeof LeakError>;
+export type LeaseLostError = InstanceType<typeof LeaseLostError>;
+export type LeaseTimeoutError = InstanceType<typeof LeaseTimeoutError>;
+export type LeaseUnsupportedError = InstanceType<typeof LeaseUnsupportedError>;
 
 /** The error of a failure that happened while another one was under way (ECMA-262 `SuppressedError`). */
 export interface SuppressedError extends Error {

@@ -3,12 +3,24 @@ export { AsyncAutoMemory, type AsyncAutoMemoryConstructor } from "./async-auto-m
 export type { AsyncHandle, AsyncLoan } from "./async-handle";
 export { AutoMemory, type AutoMemoryConstructor } from "./auto-memory";
 export {
+  AcquireTimeoutError,
   AsyncFreeError,
   type ErrorFacts,
+  type HolderFacts,
   LastrefError,
   type LastrefErrorClass,
   LeakError,
+  LeaseLostError,
+  type LeaseLostFacts,
+  LeaseTimeoutError,
+  type LeaseTimeoutFacts,
+  LeaseUnsupportedError,
   LoanError,
+  MapClosedError,
+  MapCycleError,
+  type MapErrorClass,
+  type MapFacts,
+  MapFullError,
   MovedError,
   RefCountError,
   RefOverflowError,
@@ -18,6 +30,9 @@ export {
   UseAfterFreeError,
 } from "./errors";
 export { Handle, type HandleOptions, type Loan, type WeakHandle } from "./handle";
+export { HandleMap, type HandleMapConstructor } from "./handle-map";
+export type { Signal } from "./host";
+export type { AcquireOptions, CloseOptions, HandleMapOptions, HandleMapStats, OpenContext } from "./map-options";
 export { type Panic, setPanic } from "./panic";
 export {
   type AsyncResource,

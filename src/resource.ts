@@ -106,8 +106,16 @@ export interface AsyncResource<T, A extends readonly unknown[] = unknown[]> exte
   revoke(handle: AsyncHandle<T>): Promise<void>;
 }
 
+/** Where a definition keeps its {@link Family}, for what makes accounts of its own (a keyed map). */
+const FAMILY = Symbol.for("lastref.family.v1");
+
+/** What a definition is made of, of whichever copy of the library it is; `undefined` if it is none. */
+export function familyOf<T>(resource: object): Family<T, readonly unknown[]> | undefined {
+  return (resource as { [FAMILY]?: Family<T, readonly unknown[]> })[FAMILY];
+}
+
 /** A definition, checked: the kind it makes, and how a value of it gets its first account. */
-class Family<T, A extends readonly unknown[]> {
+export class Family<T, A extends readonly unknown[]> {
   readonly kind: Kind<T>;
   readonly open: ((...args: A) => T | PromiseLike<T>) | undefined;
   readonly #label: Definition<T, A>["label"];
@@ -136,14 +144,14 @@ class Family<T, A extends readonly unknown[]> {
   }
 
   account(value: T, args: A): HandleImpl<T> {
-    return openHandle(this.kind, value, this.#labelOf(value, args), this.#bytesOf(value, args));
+    return openHandle(this.kind, value, this.labelOf(value, args), this.bytesOf(value, args));
   }
 
   wrap(value: T, { label, immortal }: WrapOptions = {}): HandleImpl<T> {
     const none = [] as unknown as A;
-    const given = label ?? this.#labelOf(value, none);
+    const given = label ?? this.labelOf(value, none);
     checkNames(this.kind.name, given, 0);
-    return openHandle(this.kind, value, given, this.#bytesOf(value, none), immortal === true);
+    return openHandle(this.kind, value, given, this.bytesOf(value, none), immortal === true);
   }
 
   stats(): ResourceStats {
@@ -151,7 +159,7 @@ class Family<T, A extends readonly unknown[]> {
     return { live: opened - freed, opened, freed, peak, bytes };
   }
 
-  #labelOf(value: T, args: A): string {
+  labelOf(value: T, args: A): string {
     try {
       const label = this.#label;
       return label === undefined ? "" : String(label(value, ...args));
@@ -160,7 +168,7 @@ class Family<T, A extends readonly unknown[]> {
     }
   }
 
-  #bytesOf(value: T, args: A): number {
+  bytesOf(value: T, args: A): number {
     const bytes = this.#bytes;
     if (typeof bytes !== "function") return bytes ?? 0;
     try {
@@ -185,6 +193,10 @@ class ResourceImpl<T, A extends readonly unknown[]> implements Resource<T, A> {
     this.#open = definition.open ?? (identity as unknown as (...args: A) => T);
     this.#plain = this.#family.plain;
     this.kind = this.#kind.name;
+  }
+
+  get [FAMILY](): Family<T, A> {
+    return this.#family;
   }
 
   get stats(): ResourceStats {
@@ -269,7 +281,7 @@ export function defineAsyncResource<T, A extends readonly unknown[]>(
   const definition = given as AsyncResourceDefinition<T, A>;
   const family = new Family(definition, true);
   const open = definition.open ?? (identity as unknown as (...args: A) => T);
-  return {
+  const resource: AsyncResource<T, A> = {
     kind: family.kind.name,
     get stats() {
       return family.stats();
@@ -284,6 +296,7 @@ export function defineAsyncResource<T, A extends readonly unknown[]>(
       return Promise.resolve(counted.freeing).then(ignore);
     },
   };
+  return Object.defineProperty(resource, FAMILY, { value: family });
 }
 
 const identity = <T>(value: T): T => value;

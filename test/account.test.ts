@@ -15,6 +15,7 @@ import {
 } from "../src/account";
 import { AsyncFreeError, LastrefError, RefOverflowError } from "../src/errors";
 import { Handle, type HandleImpl, openAccount, openHandle } from "../src/handle";
+import { realm } from "../src/tracker";
 import { RecordingTracker } from "./support/recording-tracker";
 import { thenable } from "./support/thenable";
 
@@ -143,7 +144,7 @@ describe("MAX_REFS", () => {
 describe("Kind", () => {
   it("counts what is open, was opened, was freed, and the most at once", () => {
     const kind = new Kind<number>("n", () => {});
-    const handles = [1, 2, 3].map((n) => openHandle(kind, n, "", 10));
+    const handles = [1, 2, 3].map((n) => openHandle<number>(kind, n, "", 10));
     handles[0]?.decrRef();
     handles.push(openHandle<number>(kind, 4, "x", 5));
     expect(kind).toMatchObject({ opened: 4, freed: 1, peak: 3, bytes: 25 });
@@ -341,6 +342,40 @@ describe("the seam to a leak detector", () => {
       "after closed",
       "freed",
     ]);
+  });
+
+  it("is heard by a watcher while tracking is off, for the kinds that ask for it", () => {
+    const watcher = new RecordingTracker();
+    const watched = new Kind<string>("watched", () => {}, false, false, true);
+    const before = realm.watcher;
+    openHandle(watched, "nobody watches", "", 0).dup().decrRef();
+    realm.watcher = watcher;
+    try {
+      Handle.of("unwatched", () => {}).dup();
+      const handle = openHandle(watched, "v", "", 0);
+      handle.dup("holder").decrRef();
+      handle.decrRef();
+      const tracker = new RecordingTracker();
+      tracker.during(() => openHandle(watched, "tracked", "", 0).decrRef());
+      expect(tracker.log).toEqual(["opened watched", "#1 account", "#1 closed", "freed"]);
+    } finally {
+      realm.watcher = before;
+    }
+    expect(watcher.log).toEqual([
+      "opened watched",
+      "#1 account",
+      "holder account",
+      "holder closed",
+      "#1 closed",
+      "freed",
+    ]);
+  });
+
+  it("may decline to record a resource", () => {
+    const tracker = new RecordingTracker();
+    tracker.opened = () => undefined as never;
+    const handle = tracker.during(() => Handle.of("v", () => {}).dup());
+    expect([handle.refCount, handle.decrRef()]).toEqual([2, false]);
   });
 
   it("frees the value when the tracker fails half-way through an open", () => {

@@ -90,12 +90,16 @@ describe("asynchronous handles and contexts against their model", () => {
     }),
   };
 
-  it.each(Object.entries(BROKEN))("catch %s, with a shrunk counterexample", async (_, implement) => {
-    const property = fc.asyncProperty(steps, (path) => walk(implement, path));
-    const found = await fc.check(property, { numRuns: 300, seed: 42 });
-    expect(found.failed).toBe(true);
-    expect((found.errorInstance as Error).name).toBe("Mismatch");
-    expect(found.counterexample?.[0].length).toBeLessThanOrEqual(10);
-    expect(fc.defaultReportMessage(found)).toContain("Counterexample");
-  });
+  it.each(Object.entries(BROKEN))(
+    "catch %s, with a shrunk counterexample",
+    async (_, implement) => {
+      const property = fc.asyncProperty(steps, (path) => walk(implement, path));
+      const found = await fc.check(property, { numRuns: 300, seed: 42 });
+      expect(found.failed).toBe(true);
+      expect((found.errorInstance as Error).name).toBe("Mismatch");
+      expect(found.counterexample?.[0].length).toBeLessThanOrEqual(10);
+      expect(fc.defaultReportMessage(found)).toContain("Counterexample");
+    },
+    60_000,
+  );
 });

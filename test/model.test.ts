@@ -127,12 +127,16 @@ describe("handles and contexts against their model", () => {
     };
   }
 
-  it.each(Object.entries(BROKEN))("catch %s, with a shrunk counterexample", async (_, implement) => {
-    const property = fc.asyncProperty(steps, fc.boolean(), (path, labelled) => walk(implement, path, labelled));
-    const found = await fc.check(property, { numRuns: 200, seed: 42 });
-    expect(found.failed).toBe(true);
-    expect((found.errorInstance as Error).name).toBe("Mismatch");
-    expect(found.counterexample?.[0].length).toBeLessThanOrEqual(12);
-    expect(fc.defaultReportMessage(found)).toContain("Counterexample");
-  });
+  it.each(Object.entries(BROKEN))(
+    "catch %s, with a shrunk counterexample",
+    async (_, implement) => {
+      const property = fc.asyncProperty(steps, fc.boolean(), (path, labelled) => walk(implement, path, labelled));
+      const found = await fc.check(property, { numRuns: 200, seed: 42 });
+      expect(found.failed).toBe(true);
+      expect((found.errorInstance as Error).name).toBe("Mismatch");
+      expect(found.counterexample?.[0].length).toBeLessThanOrEqual(12);
+      expect(fc.defaultReportMessage(found)).toContain("Counterexample");
+    },
+    60_000,
+  );
 });

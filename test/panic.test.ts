@@ -90,6 +90,18 @@ describe("setPanic()", () => {
     }
   });
 
+  it("goes on where an error has no stack", () => {
+    setPanic("report");
+    const { handle } = spent();
+    const prepare = Error.prepareStackTrace;
+    Error.prepareStackTrace = () => undefined;
+    try {
+      expect(warnings(() => expect(handle.decrRef()).toBe(false)).length).toBeLessThanOrEqual(1);
+    } finally {
+      Error.prepareStackTrace = prepare;
+    }
+  });
+
   it("bounds what it remembers: sites are reported again rather than kept for ever", () => {
     setPanic("report");
     const { handle } = spent();

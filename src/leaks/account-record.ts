@@ -115,7 +115,7 @@ export class Account implements ResourceRecord, AccountRecord {
     if (fresh && account.more !== undefined) account.more.refs += 1;
     const { detector } = this.family;
     // Captured here: every call deeper is one more frame to capture.
-    account.opened = fresh ? detector.openPlace() : detector.place();
+    account.opened = detector.place(fresh ? "openLimit" : "dupLimit");
     detector.opened(account, handle);
     const firstOwner = account.more?.firstOwner;
     if (firstOwner !== undefined) {
@@ -142,7 +142,7 @@ export class Account implements ResourceRecord, AccountRecord {
     this.owed += delta;
     resource.refs += delta;
     if (delta > 0) resource.taken++;
-    const place = this.family.detector.place();
+    const place = this.family.detector.place("closeLimit");
     if (place === undefined) return;
     const more = this.rich();
     more.steps ??= [];
@@ -158,7 +158,8 @@ export class Account implements ResourceRecord, AccountRecord {
     resource.refs -= this.owed;
     resource.firstClosed ??= this;
     more.by = this.holder ?? (more.context?.current.ended ? "the end of its context" : undefined);
-    more.closed = this.family.detector.place();
+    // The end of a context is some calls further down.
+    more.closed = this.family.detector.place(more.context === undefined ? "closeLimit" : "dupLimit");
     this.owed = 0;
     this.family.detector.closed(this);
   }
@@ -193,7 +194,7 @@ export class Account implements ResourceRecord, AccountRecord {
       more.touchesDropped += touches.length - thin.length;
       more.touches = thin;
     }
-    more.touches.push({ hint, place: this.family.detector.place() });
+    more.touches.push({ hint, place: this.family.detector.place("closeLimit") });
     this.family.detector.awaitReading(this);
   }
 
@@ -219,6 +220,11 @@ export class Account implements ResourceRecord, AccountRecord {
     more.closed = detector.read(more.closed);
     for (const step of more.steps ?? []) step.place = detector.read(step.place);
     for (const touch of more.touches ?? []) touch.place = detector.read(touch.place);
+  }
+
+  /** Too many were closed in one turn. */
+  forgetUnread(): void {
+    if (this.more?.closed instanceof Error) this.forget();
   }
 
   /** The quarantine gives the record up: what was not read by now never will be. */
@@ -255,7 +261,7 @@ export class Context implements ContextRecord {
   constructor(detector: Detector, id: number) {
     this.detector = detector;
     this.id = id;
-    this.opened = detector.openPlace();
+    this.opened = detector.place("openLimit");
     if (this.opened !== undefined) detector.awaitReading(this);
   }
 

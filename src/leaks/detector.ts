@@ -27,6 +27,8 @@ export interface Scopes {
 
 /** Records whose captures wait for the next macrotask; past that many they are read at once. */
 const READ_AT_ONCE = 1024;
+/** Of the accounts closed in one turn, those whose captures are read at its end: the last. */
+const UNREAD_KEPT = 256;
 const FAMILIES_KEPT = 10_000;
 
 interface Collectable {
@@ -38,7 +40,6 @@ interface Collectable {
  * recently closed (the quarantine), and what was found.
  */
 export class Detector {
-  readonly version = 1;
   readonly sites = new SiteTable();
   readonly registry = new FinalizationRegistry<Collectable>((held) => this.#collected(held));
   session: Session | undefined = undefined;
@@ -66,6 +67,8 @@ export class Detector {
   #batch: Account[] = [];
   #contexts: Context[] = [];
   #draining = false;
+  /** Dropped accounts whose contexts have not been heard of yet. */
+  readonly #waiting = new Set<Account>();
   /** Leaks that fail a test: no warning says them again. */
   readonly #charged = new WeakSet<Leak>();
 
@@ -84,18 +87,11 @@ export class Detector {
     return this.session?.finds ?? this.#finds;
   }
 
-  /** A capture of where the program is now, at the levels that take any. */
-  place(): Place {
-    const { session } = this;
-    if (session === undefined || session.otherLimit === 0) return undefined;
-    return session.level === "full" ? capture(session.otherLimit) : session.timed(capture, session.otherLimit);
-  }
-
-  /** The same, deeper. */
-  openPlace(): Place {
+  /** A capture of where the program is now, at the levels that take any: of this many frames. */
+  place(limit: "openLimit" | "dupLimit" | "closeLimit"): Place {
     const { session } = this;
     if (session === undefined || session.openLimit === 0) return undefined;
-    return session.level === "full" ? capture(session.openLimit) : session.timed(capture, session.openLimit);
+    return session.level === "full" ? capture(session[limit]) : session.timed(capture, session[limit]);
   }
 
   read(place: Place): Place {
@@ -134,7 +130,8 @@ export class Detector {
     this.#quarantine[this.#next]?.forget();
     this.#quarantine[this.#next] = account;
     this.#next = (this.#next + 1) % size;
-    this.#unread++;
+    if (this.#unread < UNREAD_KEPT) this.#unread++;
+    else this.#quarantine.at(this.#next - 1 - UNREAD_KEPT)?.forgetUnread();
     this.#readSoon();
   }
 
@@ -230,7 +227,7 @@ export class Detector {
 
   /** Whether the collector's finds have all been reported. */
   get drained(): boolean {
-    return this.#batch.length === 0 && this.#contexts.length === 0;
+    return this.#batch.length === 0 && this.#contexts.length === 0 && this.#waiting.size === 0;
   }
 
   #readPending(): void {
@@ -306,15 +303,13 @@ export class Detector {
       for (const account of owned) listed.add(account);
     }
     for (const account of batch) {
+      const waited = this.#waiting.delete(account);
       if (account.owed === 0 || listed.has(account)) continue;
       const context = account.more?.context?.current;
-      if (context !== undefined && !context.ended && !context.lost && account.more !== undefined) {
+      if (context !== undefined && !context.ended && !context.lost && !waited) {
         // Its context is as dead as it is, and about to be heard of.
-        soon(() => {
-          this.#batch.push(account);
-          if (account.more !== undefined) account.more.context = undefined;
-          this.#drain();
-        });
+        this.#waiting.add(account);
+        soon(() => this.dropped(account));
         continue;
       }
       add(leakOf("dropped", account), account);

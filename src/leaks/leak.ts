@@ -10,8 +10,9 @@ const textOf = (place: Place): string => (place instanceof Site ? place.text : "
 
 /** What is known of an open account. */
 export function factsOf(account: Account): LiveHandle {
-  account.read();
   const { first, more } = account;
+  account.read();
+  first.read();
   const touches: Touch[] = (more?.touches ?? []).map(({ hint, place }) => ({ hint, site: textOf(place) }));
   return {
     kind: account.family.kind,
@@ -22,6 +23,7 @@ export function factsOf(account: Account): LiveHandle {
     refCount: first.refs,
     taken: first.more?.taken ?? 1,
     opened: textOf(account.opened),
+    created: textOf(first.opened),
     age: ticks() - account.at,
     bytes: first.more?.bytes ?? 0,
     weight: first.more?.weight ?? 1,
@@ -109,6 +111,7 @@ function contextLeak(context: Context, owned: readonly Account[]): Leak {
     refCount: sum((handle) => handle.owed),
     taken: sum((handle) => handle.owed),
     opened: context.site.text,
+    created: context.site.text,
     age: ticks() - context.at,
     bytes: sum((handle) => handle.bytes),
     weight: 1,

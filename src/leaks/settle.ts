@@ -56,6 +56,8 @@ export async function collectAll(): Promise<void> {
 export async function settle(): Promise<void> {
   const { finds } = detector();
   let before: number;
+  // What is resumed in this turn may still open, drop or give back.
+  await pause();
   do {
     before = finds.total;
     await collectAll();

@@ -7,9 +7,10 @@ type Formatter = (error: Error, frames: readonly unknown[]) => unknown;
 
 const errors = Error as unknown as { stackTraceLimit?: unknown; prepareStackTrace?: Formatter };
 
-/** Frames of the library itself on top of a stack, from the user's call down to the capture: of an open, of the rest. */
+/** Frames of the library itself on top of a stack, from the user's call down to the capture. */
 export const OPEN_FRAMES = 7;
-export const OTHER_FRAMES = 6;
+export const DUP_FRAMES = 6;
+export const CLOSE_FRAMES = 4;
 
 /** What could not be recorded, for the report's blind spots. */
 export const stackTrouble = { formatterFailed: 0, lost: 0 };

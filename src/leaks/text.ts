@@ -38,6 +38,7 @@ function details(leak: Leak, site: string): string[] {
   const misuse = leak.verdict === "over-released" || leak.verdict === "use-after-free";
   if (misuse) lines.push(field("called", siteText(site)));
   lines.push(field("opened", siteText(leak.opened)));
+  if (leak.created !== "" && leak.created !== leak.opened) lines.push(field("created", topOf(leak.created)));
   if (leak.kind === CONTEXT) {
     const shown = leak.handles.slice(0, HANDLES_PRINTED);
     for (const handle of shown) {

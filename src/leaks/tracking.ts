@@ -6,7 +6,7 @@ import { elapsed, every, ticks } from "./clock";
 import { type Detector, detector } from "./detector";
 import { Finds } from "./finds";
 import { leakOf } from "./leak";
-import { OPEN_FRAMES, OTHER_FRAMES } from "./stack";
+import { CLOSE_FRAMES, DUP_FRAMES, OPEN_FRAMES } from "./stack";
 import type { Leak, Level, TrackOptions } from "./types";
 
 /** A pattern of `suppress`, and how often it was of use. */
@@ -23,9 +23,10 @@ export class Session {
   readonly level: Level;
   readonly onLeak: ((leak: Leak) => void) | undefined;
   readonly depth: number;
-  /** How many frames are captured where an account begins, and elsewhere; 0 for none. */
-  readonly openLimit: number;
-  readonly otherLimit: number;
+  /** How many frames are captured where an account begins, where another one does, and elsewhere; 0 for none. */
+  readonly openLimit: number = 0;
+  readonly dupLimit: number = 0;
+  readonly closeLimit: number = 0;
   readonly budget: number;
   readonly quarantine: number;
   readonly suppressions: readonly Suppression[];
@@ -51,9 +52,12 @@ export class Session {
     this.level = level;
     this.onLeak = options.onLeak;
     this.depth = stackDepth;
-    this.openLimit = level === "count" ? 0 : stackDepth + OPEN_FRAMES;
-    // Half as deep: who closed is told from fewer frames than how the program came to open.
-    this.otherLimit = level === "count" ? 0 : Math.ceil(stackDepth / 2) + OTHER_FRAMES;
+    if (level !== "count") {
+      this.openLimit = stackDepth + OPEN_FRAMES;
+      // Less deep: who shared or closed is told from fewer frames than how the program came to open.
+      this.dupLimit = Math.ceil(stackDepth / 2) + DUP_FRAMES;
+      this.closeLimit = Math.ceil(stackDepth / 3) + CLOSE_FRAMES;
+    }
     this.budget = budget;
     this.quarantine = quarantine;
     this.suppressions = suppress.map((pattern) => ({ pattern, uses: 0 }));
@@ -111,16 +115,13 @@ function checkRange(name: string, value: unknown, least: number, most: number): 
 
 /** Records everything. */
 class FullTracker implements Tracker {
+  readonly adopts = true;
   readonly #log: Detector;
   readonly #session: Session;
 
   constructor(log: Detector, session: Session) {
     this.#log = log;
     this.#session = session;
-  }
-
-  get adopts(): boolean {
-    return true;
   }
 
   wants(): boolean {
@@ -145,6 +146,7 @@ class FullTracker implements Tracker {
  * and no rhythm of the program is in step with it.
  */
 class SampledTracker implements Tracker {
+  readonly adopts = false;
   readonly #log: Detector;
   readonly #session: Session;
   readonly #random: () => number;
@@ -159,10 +161,6 @@ class SampledTracker implements Tracker {
     this.#log = log;
     this.#session = session;
     this.#random = random;
-  }
-
-  get adopts(): boolean {
-    return false;
   }
 
   wants(): boolean {
@@ -198,14 +196,11 @@ class SampledTracker implements Tracker {
 
 /** Records the watched kinds, without stacks, while nothing else is recorded. */
 class WatchTracker implements Tracker {
+  readonly adopts = false;
   readonly #log: Detector;
 
   constructor(log: Detector) {
     this.#log = log;
-  }
-
-  get adopts(): boolean {
-    return false;
   }
 
   wants(): boolean {
@@ -292,10 +287,10 @@ function activate(log: Detector): void {
   const session = log.sessions.at(-1);
   const before = log.session;
   if (before !== undefined && before.quarantine !== session?.quarantine) log.resetQuarantine();
-  if (before === undefined || before.level === "count") {
-    log.openedBefore = openNow();
+  if (before === undefined) {
     log.since = log.lastId;
-  }
+    log.openedBefore = openNow();
+  } else if (before.level === "count") log.openedBefore = Math.max(0, openNow() - log.live);
   if (session === undefined) log.since = 0;
   log.readAll();
   log.session = session;

@@ -40,6 +40,8 @@ export interface LiveHandle {
   readonly taken: number;
   /** Where it was opened: user frames, one per line; empty if no stack was taken. */
   readonly opened: string;
+  /** Where its resource was opened, as far as that is still known. */
+  readonly created: string;
   /** Milliseconds since it was opened. */
   readonly age: number;
   readonly bytes: number;
@@ -168,6 +170,10 @@ export interface TrackOptions {
   readonly freeLeaked?: boolean | readonly string[];
   /** Leaks that are not reported: part of a kind, a label, a holder or a site, or an expression that matches one. */
   readonly suppress?: readonly (string | RegExp)[];
-  /** Closed accounts whose sites are kept for the errors of later misuse. @default 1024 */
+  /**
+   * Closed accounts whose sites are kept for the errors of later misuse; of those closed in one turn, the last 256.
+   *
+   * @default 1024
+   */
   readonly quarantine?: number;
 }

@@ -1,4 +1,6 @@
+import { isThenable } from "../account";
 import { received } from "../errors";
+import { pause } from "../leaks/clock";
 import { collectAll } from "../leaks/settle";
 
 const ROUNDS = 10;
@@ -16,13 +18,18 @@ export async function assertCollectable(make: () => object | PromiseLike<object>
   }
   const made = await reference(make);
   for (let round = 0; round < ROUNDS; round++) {
+    // A weak reference that was made or read keeps its target until the end of the job.
+    await pause();
     await collectAll();
     if (made.deref() === undefined) return;
   }
   throw new Error("Expected the object to be collectable: it is still reachable after everything else was collected");
 }
 
-/** In a call of its own, which ends: no frame that waits has seen the object. */
-async function reference(make: () => object | PromiseLike<object>): Promise<WeakRef<object>> {
-  return new WeakRef(await make());
+/** In calls of their own, which end: no frame that waits has seen the object. */
+function reference(make: () => object | PromiseLike<object>): WeakRef<object> | Promise<WeakRef<object>> {
+  const made = make();
+  return isThenable(made) ? Promise.resolve(made as PromiseLike<object>).then(weakly) : weakly(made);
 }
+
+const weakly = (made: object): WeakRef<object> => new WeakRef(made);

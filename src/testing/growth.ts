@@ -40,6 +40,8 @@ export async function expectNoGrowth(body: () => unknown, options: GrowthOptions
   const log = detector();
   const heard = log.onDropped;
   try {
+    // Every run comes after an await: the stacks of the first would be others.
+    await pause();
     for (let i = 0; i < warmup; i++) await body();
     const grown = new Map<string, number[]>();
     for (let run = 0; run < runs; run++) {

@@ -11,5 +11,6 @@ export function leakError(report: LeakReport, what: string): LeakError & { reado
     owed: example?.owed ?? 0,
     ...(example?.opened ? { opened: example.opened } : {}),
   });
-  return Object.assign(error, { report });
+  // Not enumerable: runners print what is, and the message says it all.
+  return Object.defineProperty(error, "report", { value: report }) as LeakError & { readonly report: LeakReport };
 }

@@ -49,7 +49,7 @@ class TestScopes implements Scopes {
     const scope = this.#storage?.getStore() ?? this.#group?.scope;
     if (scope === undefined || !scope.ended) return scope;
     if (scope.late === undefined) {
-      scope.late = new Scope(scope.name, undefined);
+      scope.late = new Scope(scope.name, scope);
       if (this.late.length < LATE_KEPT) this.late.push(scope.late);
     }
     return scope.late;
@@ -63,9 +63,10 @@ class TestScopes implements Scopes {
   closedElsewhere(account: Account, scope: object, now: object): void {
     const from = scope as Scope;
     const to = now as Scope;
-    if (from.holds(to) || to.holds(from) || from.name === "" || to.name === "") return;
+    if (from.holds(to) || to.holds(from)) return;
     const what = named(account.family.kind, account.label);
-    warn(`lastref: ${what} was opened in "${from.name}" and closed in "${to.name}"`);
+    const nameOf = ({ name }: Scope): string => (name === "" ? "another test" : `"${name}"`);
+    warn(`lastref: ${what} was opened in ${nameOf(from)} and closed in ${to.name === "" ? "this one" : nameOf(to)}`);
   }
 
   /** Runs a body in a scope of its own; without a storage it joins the group of what is under way. */
@@ -135,7 +136,7 @@ export function reportOn(scope: Scope): LeakReport {
   return reportOf({ accounts: inScope(scope), finds: [...scope.finds.groups.values()] });
 }
 
-export function clean(scope: Scope): boolean {
+function clean(scope: Scope): boolean {
   for (let at = detector().head; at !== undefined; at = at.next) if (inScope(scope)(at)) return false;
   return true;
 }

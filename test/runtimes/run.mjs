@@ -3,6 +3,7 @@
 //
 // A runtime is taken from its environment variable (LASTREF_NODE22, LASTREF_BUN, LASTREF_CHROMIUM ...), or fetched from
 // npm into a temporary directory: a package called "node" in the project's own tree would shadow `node` in its scripts.
+// On runtimes with a test runner of their own, the suites of ../runners have to fail where they leak and nowhere else.
 // A program's first line may say what it needs: "// needs: using", "// needs: node", "// needs: node:sqlite".
 import { execFile } from "node:child_process";
 import {
@@ -28,11 +29,10 @@ const temporary = realpathSync(mkdtempSync(join(tmpdir(), "lastref-runtimes-")))
 const project = join(temporary, "project");
 const MINUTE = 60_000;
 
+const OWN_PROGRAMS = join(here, "programs");
 const OPTION = "--programs=";
 const wanted = process.argv.slice(2).filter((word) => !word.startsWith(OPTION));
-const directory = resolve(
-  process.argv.find((word) => word.startsWith(OPTION))?.slice(OPTION.length) ?? join(here, "programs"),
-);
+const directory = resolve(process.argv.find((word) => word.startsWith(OPTION))?.slice(OPTION.length) ?? OWN_PROGRAMS);
 
 const run = async (command, args, options = {}) => {
   const { stdout, stderr } = await promisify(execFile)(command, args, {
@@ -52,13 +52,29 @@ try { await import("node:sqlite"); has.push("node:sqlite"); } catch {}
 console.log(JSON.stringify(has));
 `;
 
+/**
+ * What became of a suite whose tests are named for what must become of them: "clean" passes, "guilty" and "failing" fail.
+ */
+async function judge(command, args, cwd) {
+  const env = { ...process.env, NO_COLOR: "1", FORCE_COLOR: "0", NODE_TEST_CONTEXT: undefined };
+  // It has to fail: the outcomes are what counts.
+  const output = await run(command, args, { cwd, env }).catch(({ stdout, stderr }) => `${stdout}\n${stderr}`);
+  const tests = [...output.matchAll(/^\s*(ok|not ok|\(pass\)|\(fail\)) (?:\d+ - )?(clean|guilty|failing)/gm)];
+  const right = tests.filter(([, outcome, name]) => (outcome === "ok" || outcome === "(pass)") === (name === "clean"));
+  if (tests.length < 6 || right.length < tests.length) {
+    throw new Error(`${right.length} of ${tests.length} tests ended as they are named:\n${output}`);
+  }
+  return `checks: ${tests.length} passed, 0 failed`;
+}
+
 /** A runtime with a command line. */
-function commandLine(name, version, command, flags) {
+function commandLine(name, version, command, flags, suite) {
   const start = (program) => run(command, [...flags, program], { cwd: project });
   return async () => {
     const lines = (await start("probe.mjs")).trim().split("\n");
     const has = JSON.parse(lines.find((line) => line.startsWith("[")) ?? "[]");
-    return { name: `${name} ${await version(command)}`, has, run: start, stop: () => {} };
+    const judged = suite && (() => judge(command, suite.args, join(project, "runners", suite.directory)));
+    return { name: `${name} ${await version(command)}`, has, run: start, judged, stop: () => {} };
   };
 }
 
@@ -69,9 +85,16 @@ const node = (major) => ({
   pack: `node@${major}`,
   binary: "node/bin/node",
   start: (command) =>
-    commandLine("Node", async () => (await run(command, ["-p", "process.versions.node"])).trim(), command, [
-      "--expose-gc",
-    ]),
+    commandLine(
+      "Node",
+      async () => (await run(command, ["-p", "process.versions.node"])).trim(),
+      command,
+      ["--expose-gc"],
+      {
+        directory: "node",
+        args: ["--test-reporter=tap", "leaks.suite.mjs"],
+      },
+    ),
 });
 
 const RUNTIMES = [
@@ -81,7 +104,11 @@ const RUNTIMES = [
     variable: "LASTREF_BUN",
     pack: "bun",
     binary: ".bin/bun",
-    start: (command) => commandLine("Bun", async () => (await run(command, ["--version"])).trim(), command, ["run"]),
+    start: (command) =>
+      commandLine("Bun", async () => (await run(command, ["--version"])).trim(), command, ["run"], {
+        directory: "bun",
+        args: ["test", "leaks.test.mjs"],
+      }),
   },
   {
     name: "deno",
@@ -113,6 +140,7 @@ async function pack() {
   );
   cpSync(join(here, "harness.mjs"), join(project, "harness.mjs"));
   cpSync(directory, join(project, "programs"), { recursive: true });
+  cpSync(join(here, "..", "runners"), join(project, "runners"), { recursive: true });
   writeFileSync(join(project, "probe.mjs"), PROBE);
   writeFileSync(join(project, "package.json"), JSON.stringify({ name: "conformance", private: true, type: "module" }));
   await run("npm", ["install", "--ignore-scripts", "--offline", join(temporary, filename)], { cwd: project });
@@ -146,14 +174,18 @@ async function conform(runtime) {
     const running = await runtime.start(command)();
     name = running.name;
     stop = running.stop;
-    for (const { file, needs } of programs) {
+    const tasks = programs.map((program) => ({ ...program, start: () => running.run(`programs/${program.file}`) }));
+    if (running.judged && directory === OWN_PROGRAMS) {
+      tasks.push({ file: "its own test runner", needs: [], start: running.judged });
+    }
+    for (const { file, needs, start } of tasks) {
       const missing = needs.filter((need) => !running.has.includes(need));
       if (missing.length > 0) {
         lines.push(`  ${file}: not for this runtime, it has no ${missing.join(", ")}`);
         continue;
       }
       try {
-        const output = await running.run(`programs/${file}`);
+        const output = await start();
         const [, passed] = /^checks: (\d+) passed, 0 failed$/m.exec(output) ?? [];
         if (!(Number(passed) > 0)) throw new Error(`it did not say how many checks passed:\n${output}`);
         counts.passed += Number(passed);

@@ -56,6 +56,16 @@ Key.open("a", "read").value.then;
 
 const Wrapped = defineResource<number>({ kind: "fd", free: (fd) => void fd });
 same<Same<Parameters<typeof Wrapped.open>, [value: number]>>();
+// What open takes is read from open alone: a label does not say that it takes nothing.
+const Labelled = defineResource({
+  kind: "fd",
+  free: (fd: number) => void fd,
+  label: (fd) => fd.toFixed(),
+  bytes: (fd) => fd,
+});
+same<Same<Parameters<typeof Labelled.open>, [value: number]>>();
+const AsyncLabelled = defineAsyncResource({ kind: "fd", free: async (_: number) => {}, label: () => "a" });
+same<Same<Parameters<typeof AsyncLabelled.open>, [value: number]>>();
 const general: Resource<number, [value: number]> = Wrapped;
 
 const Link = defineAsyncResource({

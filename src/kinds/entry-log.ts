@@ -1,0 +1,305 @@
+import { ASYNC_DISPOSE, isThenable } from "../account";
+import { AutoMemory } from "../auto-memory";
+import { received, suppress } from "../errors";
+import type { Handle } from "../handle";
+import { defineResource, type ResourceStats } from "../resource";
+
+/** One entry of a replicated log. */
+export interface LogEntry {
+  readonly index: number;
+  readonly term: number;
+  readonly type: "data" | "configuration" | "no-op";
+  readonly data: Uint8Array | string | undefined;
+}
+
+/** Makes a log entry; the caller owes the handle's one reference. */
+export interface LogEntryOpener {
+  /** @throws {TypeError} If the index or the term is no natural number. */
+  (fields: Pick<LogEntry, "index" | "term"> & Partial<LogEntry>): Handle<LogEntry>;
+  /** Entries alive now, and so far. */
+  readonly stats: ResourceStats;
+}
+
+const Entries = /* @__PURE__ */ defineResource<LogEntry, [LogEntry]>({
+  kind: "log-entry",
+  open: (entry) => entry,
+  free: () => {},
+  label: ({ index, term }) => `${index} (term ${term})`,
+  bytes: ({ data }) => data?.length ?? 0,
+});
+
+export const logEntry: LogEntryOpener = /* @__PURE__ */ Object.defineProperty(
+  ({ index, term, type = "data", data }: Parameters<LogEntryOpener>[0]): Handle<LogEntry> => {
+    checkIndex("make a log entry", "index", index);
+    checkIndex("make a log entry", "term", term);
+    return Entries.open(Object.freeze({ index, term, type, data }));
+  },
+  "stats",
+  { get: () => Entries.stats },
+) as LogEntryOpener;
+
+/** Where an {@link EntryLog} writes its entries. */
+export interface EntryStorage {
+  /** Writes entries that follow the last one it has. If it fails, what it wrote of them is truncated again. */
+  append(entries: readonly LogEntry[]): void | PromiseLike<void>;
+  /** Removes every entry outside of `first` to `last`, both included; all of them if `first` is greater. */
+  truncate(kept: { readonly first: number; readonly last: number }): void | PromiseLike<void>;
+}
+
+export interface EntryLogOptions {
+  /** Without it the entries are in memory only. */
+  readonly storage?: EntryStorage;
+  /** The index of the first entry. @default 1 */
+  readonly firstIndex?: number;
+}
+
+/**
+ * What became of an {@link EntryLog.append}: `stored`, also what was there already; `gap`, the entries do not follow the
+ * log or one another; `applied`, all are at or before the applied index; `conflict`, one at or before the applied index
+ * has another term; `refused`, the log is read-only or at its end, or one of them is no live log entry.
+ */
+export type AppendOutcome = "stored" | "gap" | "applied" | "conflict" | "refused";
+
+/**
+ * A log that owns its entries. Memory and storage hold each an account of their own, which reports name "memory" and
+ * "storage": the storage's until the write is done, the memory's until the entry is truncated.
+ *
+ * @example Whatever becomes of an append, the caller owes nothing after it
+ * ```ts
+ * await using log = new EntryLog();
+ * const entries = [logEntry({ index: 1, term: 1, data: "a" }), logEntry({ index: 2, term: 1, data: "b" })];
+ * console.log(await log.append(entries), entries.length); // stored 0
+ * console.log(await log.append([logEntry({ index: 9, term: 1 })])); // gap
+ * using second = log.get(2);
+ * console.log(second?.value.data, second?.refCount); // b 2
+ * ```
+ */
+export interface EntryLog extends AsyncDisposable {
+  /** The index of the first entry, or of the next one if there is none. */
+  readonly firstIndex: number;
+  /** The index of the last entry; one less than {@link firstIndex} if there is none. */
+  readonly lastIndex: number;
+  /** Entries in memory. */
+  readonly size: number;
+  /** Refuses every append while it is set. */
+  readonly: boolean;
+  /** The last index that was applied: entries up to it cannot be overwritten. @throws {RangeError} When set back, or beyond the last entry. */
+  appliedIndex: number;
+  /**
+   * Takes over the caller's references, in every outcome and before it returns, and empties the array. One append
+   * runs after the other; entries that conflict with later ones in the log, not applied yet, replace them.
+   *
+   * @returns A promise that rejects with what the storage failed with; none of the entries is in the log then.
+   * @throws {TypeError} Synchronously, if `entries` is no array.
+   */
+  append(entries: Handle<LogEntry>[]): Promise<AppendOutcome>;
+  /** A new account on an entry, which the caller owes, or `undefined` if the log does not have it. */
+  get(index: number, holder?: string): Handle<LogEntry> | undefined;
+  /** Gives back the entries before `firstKept`. @returns A promise that rejects with what the storage failed with. */
+  truncatePrefix(firstKept: number): Promise<void>;
+  /** Gives back the entries after `lastKept`. @returns A promise that rejects with what the storage failed with. */
+  truncateSuffix(lastKept: number): Promise<void>;
+  /** Gives back all entries; the next one has the index `next`. */
+  reset(next: number): Promise<void>;
+  /** Waits for what is under way and gives back all entries; the storage keeps what it has. Further calls return the same promise. */
+  [Symbol.asyncDispose](): Promise<void>;
+}
+
+/** The class of {@link EntryLog}. */
+export interface EntryLogConstructor {
+  new (options?: EntryLogOptions): EntryLog;
+  readonly prototype: EntryLog;
+}
+
+export const EntryLog: EntryLogConstructor = class EntryLog implements EntryLog {
+  readonly #storage: EntryStorage | undefined;
+  /** The memory's accounts, without holes. */
+  #entries: Handle<LogEntry>[] = [];
+  #first: number;
+  #applied = 0;
+  /** What runs now; `undefined` when nothing does. */
+  #running: Promise<unknown> | undefined = undefined;
+  #ended: Promise<void> | undefined = undefined;
+  readonly = false;
+
+  constructor({ storage, firstIndex = 1 }: EntryLogOptions = {}) {
+    for (const name of ["append", "truncate"] as const) {
+      if (storage === undefined || typeof storage[name] === "function") continue;
+      throw new TypeError(`Cannot make an EntryLog: expected a storage with ${name}(), received ${received(storage)}`);
+    }
+    checkIndex("make an EntryLog", "firstIndex", firstIndex);
+    this.#storage = storage;
+    this.#first = firstIndex;
+  }
+
+  get firstIndex(): number {
+    return this.#first;
+  }
+
+  get lastIndex(): number {
+    return this.#first + this.#entries.length - 1;
+  }
+
+  get size(): number {
+    return this.#entries.length;
+  }
+
+  get appliedIndex(): number {
+    return this.#applied;
+  }
+
+  set appliedIndex(index: number) {
+    if (!Number.isInteger(index) || index < this.#applied || index > this.lastIndex) {
+      throw new RangeError(
+        `Cannot apply up to ${index}: the log was applied up to ${this.#applied} and ends at ${this.lastIndex}`,
+      );
+    }
+    this.#applied = index;
+  }
+
+  append(entries: Handle<LogEntry>[]): Promise<AppendOutcome> {
+    if (!Array.isArray(entries)) throw new TypeError(`Cannot append: expected an array, received ${received(entries)}`);
+    const taken = entries.splice(0);
+    return this.#serially(async () => {
+      try {
+        return await this.#append(taken);
+      } finally {
+        giveBack(taken);
+      }
+    });
+  }
+
+  get(index: number, holder?: string): Handle<LogEntry> | undefined {
+    return this.#entries[index - this.#first]?.dup(holder);
+  }
+
+  truncatePrefix(firstKept: number): Promise<void> {
+    checkIndex("truncate", "index", firstKept);
+    return this.#serially(async () => {
+      const removed = this.#entries.splice(0, Math.max(0, firstKept - this.#first));
+      // A prefix that ends after the log leaves an empty log there.
+      if (firstKept > this.#first) this.#first = firstKept;
+      await this.#truncated(removed);
+    });
+  }
+
+  truncateSuffix(lastKept: number): Promise<void> {
+    checkIndex("truncate", "index", lastKept);
+    return this.#serially(async () => {
+      await this.#truncated(this.#cut(lastKept));
+    });
+  }
+
+  reset(next: number): Promise<void> {
+    checkIndex("reset", "index", next);
+    return this.#serially(async () => {
+      const removed = this.#entries;
+      this.#entries = [];
+      this.#first = next;
+      this.#applied = 0;
+      await this.#truncated(removed);
+    });
+  }
+
+  [ASYNC_DISPOSE](): Promise<void> {
+    this.#ended ??= (async () => {
+      await this.#running;
+      const removed = this.#entries;
+      this.#entries = [];
+      giveBack(removed);
+    })();
+    return this.#ended;
+  }
+
+  /** Begins at once if nothing runs, so that what it changes in memory is changed when the call returns. */
+  #serially<R>(step: () => Promise<R>): Promise<R> {
+    const result = this.#running === undefined ? step() : this.#running.then(step);
+    const done: Promise<void> = result.then(
+      () => this.#doneWith(done),
+      () => this.#doneWith(done),
+    );
+    this.#running = done;
+    return result;
+  }
+
+  #doneWith(done: Promise<void>): void {
+    if (this.#running === done) this.#running = undefined;
+  }
+
+  async #append(given: readonly Handle<LogEntry>[]): Promise<AppendOutcome> {
+    if (this.readonly || this.#ended !== undefined || !given.every(isLive)) return "refused";
+    const refusal = this.#check(given.map(({ value }) => value));
+    if (refusal !== undefined) return refusal;
+    const fresh = given.filter(({ value }) => value.index >= this.#first && this.#termOf(value.index) !== value.term);
+    const first = fresh[0]?.value.index;
+    if (first === undefined) return "stored";
+    const replaced = this.#cut(first - 1);
+    const stored = fresh.map((entry) => entry.dup("storage"));
+    this.#entries.push(...fresh.map((entry) => entry.dup("memory")));
+    try {
+      if (replaced.length > 0) await this.#truncated(replaced, first - 1);
+      await this.#storage?.append(stored.map(({ value }) => value));
+    } catch (error) {
+      giveBack(stored);
+      try {
+        await this.#truncated(this.#cut(first - 1));
+      } catch (failed) {
+        throw suppress(failed, error);
+      }
+      throw error;
+    }
+    giveBack(stored);
+    return "stored";
+  }
+
+  #check(entries: readonly LogEntry[]): AppendOutcome | undefined {
+    const [head] = entries;
+    if (head === undefined) return "stored";
+    if (head.index > this.lastIndex + 1) return "gap";
+    if (entries.some(({ index }, i) => index !== head.index + i)) return "gap";
+    // What was truncated from the front was applied before.
+    const applied = Math.max(this.#applied, this.#first - 1);
+    const settled = entries.filter(({ index }) => index <= applied);
+    if (settled.some(({ index, term }) => index >= this.#first && this.#termOf(index) !== term)) return "conflict";
+    if (settled.length === entries.length) return "applied";
+    return undefined;
+  }
+
+  #termOf(index: number): number | undefined {
+    return this.#entries[index - this.#first]?.value.term;
+  }
+
+  /** Takes the entries after `last` out of memory. */
+  #cut(last: number): Handle<LogEntry>[] {
+    const removed = this.#entries.splice(Math.max(0, last + 1 - this.#first));
+    if (this.#applied > this.lastIndex) this.#applied = Math.max(0, this.lastIndex);
+    return removed;
+  }
+
+  /** Memory no longer reaches these: gives them back, and has the storage follow. */
+  async #truncated(removed: Handle<LogEntry>[], last = this.lastIndex): Promise<void> {
+    giveBack(removed);
+    const done = this.#storage?.truncate({ first: this.#first, last });
+    if (isThenable(done)) await done;
+  }
+};
+
+/** Gives back all, also past one that fails. */
+function giveBack(entries: readonly Handle<LogEntry>[]): void {
+  const memory = new AutoMemory();
+  for (const entry of entries) if (isHandle(entry)) memory.use(entry);
+  memory.dispose();
+}
+
+function isHandle(value: unknown): value is Handle<LogEntry> {
+  return typeof value === "object" && value !== null && typeof (value as Handle<LogEntry>).dup === "function";
+}
+
+function isLive(entry: Handle<LogEntry>): boolean {
+  return isHandle(entry) && entry.alive && Number.isInteger(entry.value.index);
+}
+
+function checkIndex(verb: string, name: string, index: unknown): void {
+  if (typeof index === "number" && Number.isInteger(index) && index >= 0) return;
+  throw new TypeError(`Cannot ${verb}: expected ${name} to be a natural number, received ${received(index)}`);
+}

@@ -1,0 +1,96 @@
+import { received } from "../errors";
+import type { SendCommand } from "./command";
+
+/** A node-redis client or pool, as far as leases use it. */
+export interface NodeRedisClient {
+  sendCommand(args: string[]): Promise<unknown>;
+}
+
+/** A node-redis cluster, as far as leases use it: it wants to know the first key of a command. */
+export interface NodeRedisCluster {
+  readonly masters: unknown;
+  sendCommand(firstKey: string | undefined, isReadonly: boolean, args: string[]): Promise<unknown>;
+}
+
+/** An ioredis or iovalkey client or cluster, as far as leases use it. */
+export interface IoredisClient {
+  readonly options: { readonly keyPrefix?: string | Uint8Array | undefined };
+  call(command: string, ...args: string[]): Promise<unknown>;
+  getBuiltinCommands(): readonly string[];
+}
+
+/** A valkey-glide client, as far as leases use it. */
+export interface GlideClient {
+  customCommand(args: string[], options?: object): Promise<unknown>;
+}
+
+/**
+ * Sends through a node-redis client, pool or cluster.
+ *
+ * @throws {TypeError} If the client has no `sendCommand`.
+ * @example One server
+ * ```ts
+ * const sent: string[][] = [];
+ * const send = fromNodeRedis({ sendCommand: async (args) => sent.push(args) });
+ * await send(["PING"]);
+ * ```
+ */
+export function fromNodeRedis(client: NodeRedisClient | NodeRedisCluster): SendCommand {
+  need("fromNodeRedis", client, "sendCommand");
+  if ("masters" in client) return (args) => client.sendCommand(firstKey(args), false, args as string[]);
+  return (args) => client.sendCommand(args as string[]);
+}
+
+/**
+ * Sends through an ioredis or iovalkey client or cluster. (Its `sendCommand` is something else.)
+ *
+ * A client's `keyPrefix` is put before keys by the client itself, but only in commands it knows; for the others it is
+ * put there here, so that every command of a lease means one and the same key.
+ *
+ * @throws {TypeError} If the client has no `call`.
+ */
+export function fromIoredis(client: IoredisClient): SendCommand {
+  need("fromIoredis", client, "call");
+  const keyPrefix = client.options?.keyPrefix;
+  if (keyPrefix === undefined || keyPrefix.length === 0) {
+    return ([command = "", ...args]) => client.call(command.toLowerCase(), ...args);
+  }
+  if (typeof keyPrefix !== "string") {
+    throw new TypeError(
+      `Cannot send through this client: expected a keyPrefix that is a string, received ${received(keyPrefix)}`,
+    );
+  }
+  const known = new Set(client.getBuiltinCommands());
+  return ([command = "", ...args]) => {
+    // iovalkey knows its commands by their names in small letters only.
+    const name = command.toLowerCase();
+    if (!known.has(name) && args[0] !== undefined) args[0] = keyPrefix + args[0];
+    return client.call(name, ...args);
+  };
+}
+
+/**
+ * Sends through a valkey-glide client, standalone or cluster, which routes a custom command by its keys.
+ *
+ * @throws {TypeError} If the client has no `customCommand`.
+ */
+export function fromGlide(client: GlideClient): SendCommand {
+  need("fromGlide", client, "customCommand");
+  return (args) => client.customCommand(args as string[]);
+}
+
+/** The first key among the words of a command that leases send. */
+function firstKey(args: readonly string[]): string | undefined {
+  const command = args[0];
+  if (command === "INFO") return undefined;
+  return command === "EVALSHA" || command === "EVAL" ? args[3] : args[1];
+}
+
+function need(adapter: string, client: unknown, method: string): void {
+  const found = (client as Record<string, unknown> | null | undefined)?.[method];
+  if (typeof found !== "function") {
+    throw new TypeError(
+      `Cannot send through this client: ${adapter} expected one that has ${method}, received ${received(client)}`,
+    );
+  }
+}

@@ -1,0 +1,68 @@
+import { platform } from "./platform";
+
+/**
+ * Sends one command to one server (or cluster), as its words, and gives its reply.
+ *
+ * This is all that leases ask of a client. A reply may be a string, a number, a bigint or a Buffer; an error reply
+ * rejects, with a message that begins with the server's own words.
+ */
+export type SendCommand = (args: readonly string[]) => Promise<unknown>;
+
+/** The text of a reply; `undefined` for null and anything else that is no text. */
+export function text(reply: unknown): string | undefined {
+  if (typeof reply === "string") return reply;
+  if (typeof reply === "number" || typeof reply === "bigint") return String(reply);
+  if (reply instanceof Uint8Array) return new platform.TextDecoder().decode(reply);
+  return undefined;
+}
+
+/** The number in a reply, however the client spells it; `NaN` for null and anything that is none. */
+export function integer(reply: unknown): number {
+  if (typeof reply === "number") return reply;
+  const words = text(reply);
+  return words === undefined || words === "" ? Number.NaN : Number(words);
+}
+
+/** The elements of an array reply. */
+export function list(reply: unknown): readonly unknown[] {
+  return Array.isArray(reply) ? reply : [];
+}
+
+function message(error: unknown): string {
+  return error instanceof Error ? error.message : String(error);
+}
+
+/** The server does not have the script (any more): it restarted, or somebody flushed them. */
+export function isNoScript(error: unknown): boolean {
+  const said = message(error);
+  return said.startsWith("NOSCRIPT") || said.includes("NoScriptError");
+}
+
+/** The server's access list forbids the command. */
+export function isForbidden(error: unknown): boolean {
+  return /(?:^|\s)NOPERM\b|PermissionDenied/.test(message(error));
+}
+
+/** The server knows the command, or this form of it, not at all. */
+export function isUnknown(error: unknown): boolean {
+  return /unknown command|syntax error|wrong number of arguments/i.test(message(error));
+}
+
+/** The key has a value of another type: it is not ours. */
+export function isWrongType(error: unknown): boolean {
+  return /(?:^|\s)WRONGTYPE\b/.test(message(error));
+}
+
+/** An answer that asking again will not change, unlike a lost connection or a server that is still loading. */
+export function isFinal(error: unknown): boolean {
+  return /^(?:ERR|NOAUTH|NOPERM|WRONGPASS|WRONGTYPE)\b/.test(message(error));
+}
+
+/** A command that was not answered in time: whether it was carried out is unknown. */
+export class NoAnswer extends Error {
+  override readonly name = "NoAnswer";
+
+  constructor(command: string, ms: number) {
+    super(`${command} was not answered within ${ms} ms`);
+  }
+}

@@ -1,0 +1,344 @@
+import { ASYNC_DISPOSE, INSPECT } from "../account";
+import type { AsyncHandle } from "../async-handle";
+import { LeaseLostError, LeaseTimeoutError, LeaseUnsupportedError, received } from "../errors";
+import { Hold, type Keeper, remaining, type Sent, type Times } from "./hold";
+import { type Lease, openLease } from "./lease";
+import { Line, Waiter } from "./line";
+import { CannotCompare, type Keys } from "./node";
+import {
+  type AcquireOptions,
+  checkWait,
+  type ForceOptions,
+  type LeasesOptions,
+  Settings,
+  type TryAcquireOptions,
+} from "./options";
+import { now, randomToken } from "./platform";
+import { type Attempt, Quorum } from "./quorum";
+
+/**
+ * Locks on one Valkey or Redis server, or on a majority of several.
+ *
+ * A lease is a reference that is held on a server, with an expiry: its handle is counted like any other, the key is
+ * deleted when its last account is closed, and whoever is lost or stops renewing loses it within the time to live. Its
+ * holder is told no later than the deadline, because it is the holder's own clocks that tell it.
+ *
+ * What a lock with a time to live cannot do: stop a holder that was paused between asking `held` and acting on it. Where
+ * that matters, the resource itself must refuse a {@link Lease.fence} lower than the highest it has seen. It also relies
+ * on clocks that run equally fast up to 1 %, and on servers that remember: a failover to a replica that had not heard of
+ * the key, and a server that restarts without it sooner than its time to live, let a second holder in. Several nodes
+ * outvote one that forgot (restart it no sooner than the longest ttl); for work that is only done twice, at a cost, one
+ * node is enough.
+ *
+ * @example One holder at a time
+ * ```ts
+ * const store = new Map<string, string>();
+ * const send: SendCommand = async ([command, script, , lock, , token]) => {
+ *   if (command !== "EVALSHA") return null; // a client of yours: fromNodeRedis(client)
+ *   if (token !== undefined && store.get(lock ?? "") === undefined) store.set(lock ?? "", token);
+ *   return script === undefined ? null : [1, 1];
+ * };
+ * const leases = new Leases({ nodes: [send], ttl: 5000 });
+ * const lease = await leases.acquire("reports/daily", { wait: 1000 });
+ * console.log(lease.value.held, lease.value.fence); // true 1
+ * await lease.decrRef();
+ * await leases.close();
+ * ```
+ */
+export interface Leases extends AsyncDisposable {
+  /**
+   * Waits until the lock is free and takes it; who comes first is served first in this process. The caller owes the
+   * handle's one reference.
+   *
+   * @returns A promise that never resolves without the lock. It rejects with a {@link LeaseTimeoutError} after `wait`, with
+   * the signal's reason, with what the server said if asking again will not help, and with a {@link LeaseLostError}
+   * (`closed`) if the leases were closed. Wrong arguments reject with a `TypeError` or `RangeError` before anything is sent.
+   */
+  acquire(name: string, options?: AcquireOptions): Promise<AsyncHandle<Lease>>;
+  /**
+   * Takes the lock if it is free now.
+   *
+   * @returns A promise of the handle, whose one reference the caller owes, or of `undefined` if somebody holds the lock
+   * or waits for it in this process. If too few servers answer to know it rejects with a {@link LeaseTimeoutError}.
+   */
+  tryAcquire(name: string, options?: TryAcquireOptions): Promise<AsyncHandle<Lease> | undefined>;
+  /**
+   * Takes the lock from whoever has it, who hears of it at the next renewal (in this process at once). The caller owes
+   * the handle's one reference.
+   *
+   * @returns A promise of the handle, which rejects with a {@link LeaseTimeoutError} if too few servers answered.
+   */
+  force(name: string, options?: ForceOptions): Promise<AsyncHandle<Lease>>;
+  /**
+   * Ends everything: callers that wait are refused, leases are lost with reason `closed`, and their keys are deleted.
+   * The clients can be closed when it has settled. A second call gives the same promise.
+   */
+  close(): Promise<void>;
+  /** The same as {@link close}. */
+  [Symbol.asyncDispose](): Promise<void>;
+}
+
+/** The class of {@link Leases}. */
+export interface LeasesConstructor {
+  /**
+   * @throws {TypeError} If an option is of the wrong type, or a node is given twice.
+   * @throws {RangeError} If a number makes no sense: not whole, not positive, or a ttl too short to renew.
+   */
+  new (options: LeasesOptions): Leases;
+  readonly prototype: Leases;
+}
+
+export const Leases: LeasesConstructor = class Leases implements Leases {
+  readonly #settings: Settings;
+  readonly #quorum: Quorum;
+  readonly #keeper: Keeper;
+  readonly #lines = new Map<string, Line>();
+  /** Lines that are idle, at a guess: counted when they become so, and swept when there are many. */
+  #idle = 0;
+  readonly #forcing = new Set<Promise<unknown>>();
+  #closing: Promise<void> | undefined;
+
+  constructor(options: LeasesOptions) {
+    this.#settings = new Settings(options);
+    const { nodes, quorum, commandTimeout, fenceTtl } = this.#settings;
+    this.#quorum = new Quorum(nodes, quorum, commandTimeout, fenceTtl);
+    this.#keeper = {
+      quorum: this.#quorum,
+      onLost: options.onLost,
+      onReleaseFailed: options.onReleaseFailed,
+      vacated: (hold) => this.#vacated(hold),
+    };
+  }
+
+  acquire(name: string, options: AcquireOptions = {}): Promise<AsyncHandle<Lease>> {
+    return this.#enter(name, options, false) as Promise<AsyncHandle<Lease>>;
+  }
+
+  tryAcquire(name: string, options: TryAcquireOptions = {}): Promise<AsyncHandle<Lease> | undefined> {
+    return this.#enter(name, options, true);
+  }
+
+  async force(name: string, options: ForceOptions = {}): Promise<AsyncHandle<Lease>> {
+    const times = this.#settings.timesFor(options.ttl);
+    const keys = this.#settings.keysOf(name);
+    if (this.#closing !== undefined) throw closed(name);
+    const forcing = this.#force(name, keys, times);
+    this.#forcing.add(forcing);
+    try {
+      return await forcing;
+    } finally {
+      this.#forcing.delete(forcing);
+    }
+  }
+
+  close(): Promise<void> {
+    this.#closing ??= this.#close();
+    return this.#closing;
+  }
+
+  [ASYNC_DISPOSE](): Promise<void> {
+    return this.close();
+  }
+
+  [INSPECT](): string {
+    return `Leases<${this.#closing === undefined ? `${this.#held} held` : "closed"}>`;
+  }
+
+  get #held(): number {
+    let held = 0;
+    for (const line of this.#lines.values()) if (line.hold !== undefined) held++;
+    return held;
+  }
+
+  #enter(name: string, options: AcquireOptions, trying: boolean): Promise<AsyncHandle<Lease> | undefined> {
+    // What is thrown in here rejects.
+    return new Promise((resolve, reject) => {
+      const wait = trying ? 0 : checkWait(options.wait);
+      const times = this.#settings.timesFor(options.ttl);
+      const line = this.#lines.get(name) ?? new Line(name, this.#settings.keysOf(name), this.#emptied);
+      const { signal } = options;
+      checkSignal(signal);
+      if (signal?.aborted) throw signal.reason;
+      if (this.#closing !== undefined) throw closed(name);
+      this.#lines.set(name, line);
+      const waiter = new Waiter(line, times, wait, trying, signal, resolve, reject);
+      const taken = line.hold !== undefined && line.hold.remaining > 0;
+      const behind = line.first !== waiter || line.attempt !== undefined || line.pausing;
+      if (waiter.once && (taken || behind)) waiter.miss();
+      else this.#advance(line);
+    });
+  }
+
+  /** Sends the first waiter's bid, unless one is under way, the lock is here, or a pause is not over. */
+  #advance(line: Line): void {
+    if (line.attempt !== undefined || line.hold !== undefined || line.pausing) return;
+    if (line.first !== undefined) {
+      line.attempt = this.#try(line, line.first);
+      return;
+    }
+    line.left = undefined;
+    line.fault = undefined;
+    if (++this.#idle >= MOST_IDLE) this.#sweep();
+  }
+
+  /** Lines stay a while, because the same names come back and a map that always changes is dear; but never many. */
+  #sweep(): void {
+    this.#idle = 0;
+    for (const [name, line] of this.#lines) if (line.idle) this.#lines.delete(name);
+  }
+
+  readonly #emptied = (line: Line): void => {
+    line.resume();
+    this.#advance(line);
+  };
+
+  #try(line: Line, waiter: Waiter): Promise<void> {
+    return this.#bid(line.name, line.keys, waiter.times, false).then(
+      (ending) => this.#decide(line, waiter, ending),
+      (error: unknown) => {
+        line.attempt = undefined;
+        waiter.fail(error);
+        this.#advance(line);
+      },
+    );
+  }
+
+  #decide(line: Line, waiter: Waiter, { hold, attempt }: Ending): Promise<void> | undefined {
+    line.left = attempt.left;
+    line.fault = attempt.fault;
+    if (hold === undefined) {
+      line.attempt = undefined;
+      if (attempt.final) waiter.fail(attempt.fault);
+      for (const other of line.waiters) if (other.once) other.miss();
+      const next = (): void => this.#advance(line);
+      if (line.first !== undefined && line.hold === undefined) line.pause(attempt.split, next);
+      else next();
+      return undefined;
+    }
+    if (waiter.waits) {
+      line.attempt = undefined;
+      line.resume();
+      waiter.grant(this.#grant(line, hold));
+      return undefined;
+    }
+    // Whoever asked has left meanwhile.
+    return hold.release().then(() => {
+      line.attempt = undefined;
+      this.#advance(line);
+    });
+  }
+
+  async #force(name: string, keys: Keys, times: Times): Promise<AsyncHandle<Lease>> {
+    const { attempt, hold } = await this.#bid(name, keys, times, true);
+    if (hold === undefined) throw attempt.final ? attempt.fault : unanswered(name, attempt.fault);
+    if (this.#closing !== undefined) {
+      await hold.release();
+      throw closed(name);
+    }
+    const line = this.#lines.get(name) ?? new Line(name, keys, this.#emptied);
+    this.#lines.set(name, line);
+    const robbed = line.hold;
+    const handle = this.#grant(line, hold);
+    robbed?.lose("taken");
+    return handle;
+  }
+
+  /** One attempt, with a token of its own. */
+  #bid(name: string, keys: Keys, times: Times, force: boolean): Promise<Ending> {
+    const { fence } = this.#settings;
+    const { scripted, single } = this.#quorum;
+    if (!scripted && fence) {
+      return Promise.reject(unsupported(name, "a fence takes a script, and its server forbids them"));
+    }
+    const token = randomToken();
+    const at = now();
+    const sent: Sent = { at, wall: Date.now(), ttl: Hold.ttl(times, times.maxHold) };
+    const fenced = scripted && (fence ?? single);
+    return this.#quorum.acquire({ keys, token, ttl: sent.ttl, fenced, force }).then((attempt) => {
+      if (attempt.won) {
+        const hold = new Hold(this.#keeper, name, keys, token, attempt.fence, times, sent);
+        return remaining(sent) > 0 ? { attempt, hold } : this.#tooLate(attempt, hold, sent);
+      }
+      if (attempt.fault instanceof CannotCompare) throw unsupported(name, attempt.fault.message);
+      // It turned out that scripts are forbidden: again without, or with the refusal.
+      if (scripted && !this.#quorum.scripted) return this.#bid(name, keys, times, force);
+      return { attempt, hold: undefined };
+    });
+  }
+
+  /** It is ours, for no time at all: that is nothing to hand out. */
+  async #tooLate(attempt: Attempt, hold: Hold, sent: Sent): Promise<Ending> {
+    await hold.release();
+    const fault = new Error(`It took longer than the ttl of ${sent.ttl} ms to hear that it was acquired`);
+    return { attempt: { ...attempt, won: false, fault }, hold: undefined };
+  }
+
+  #grant(line: Line, hold: Hold): AsyncHandle<Lease> {
+    line.hold = hold;
+    return openLease(hold);
+  }
+
+  #vacated(hold: Hold): void {
+    const line = this.#lines.get(hold.name);
+    if (line?.hold !== hold) return;
+    line.hold = undefined;
+    line.left = undefined;
+    line.resume();
+    this.#advance(line);
+  }
+
+  async #close(): Promise<void> {
+    const busy: unknown[] = [...this.#forcing];
+    for (const line of [...this.#lines.values()]) {
+      const { attempt, hold } = line;
+      busy.push(attempt);
+      for (const waiter of line.waiters) waiter.fail(closed(line.name));
+      hold?.lose("closed");
+      busy.push(hold?.release());
+    }
+    await Promise.allSettled(busy);
+    await this.#quorum.close();
+  }
+};
+
+/** How many names are remembered that nobody uses. */
+const MOST_IDLE = 256;
+
+/** How one attempt ended: with a hold, or with the reason why there is none. */
+interface Ending {
+  readonly attempt: Attempt;
+  readonly hold: Hold | undefined;
+}
+
+function checkSignal(signal: unknown): void {
+  if (signal === undefined) return;
+  if (typeof (signal as { addEventListener?: unknown } | null)?.addEventListener !== "function") {
+    throw new TypeError(`Cannot acquire a lease: expected signal to be an AbortSignal, received ${received(signal)}`);
+  }
+}
+
+function factsOf(name: string): { kind: string; label: string; refCount: number; owed: number } {
+  return { kind: "lease", label: name, refCount: 0, owed: 0 };
+}
+
+function closed(name: string): LeaseLostError {
+  return new LeaseLostError(`Cannot acquire lease "${name}": the leases were closed`, {
+    ...factsOf(name),
+    reason: "closed",
+    deadline: undefined,
+    lastRenewedAt: undefined,
+  });
+}
+
+function unsupported(name: string, why: string): LeaseUnsupportedError {
+  return new LeaseUnsupportedError(`Cannot acquire lease "${name}": ${why}`, factsOf(name));
+}
+
+function unanswered(name: string, cause: unknown): LeaseTimeoutError {
+  return new LeaseTimeoutError(`Cannot force lease "${name}": too few servers answered`, {
+    ...factsOf(name),
+    waited: 0,
+    remaining: undefined,
+    cause,
+  });
+}

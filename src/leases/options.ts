@@ -1,0 +1,205 @@
+import { type LeaseLostError, received } from "../errors";
+import type { SendCommand } from "./command";
+import type { Times } from "./hold";
+import type { Keys } from "./node";
+import type { Signal } from "./platform";
+
+/** What {@link Leases} are made of. All times are whole milliseconds. */
+export interface LeasesOptions {
+  /**
+   * One way to send commands per server: one, or several that know nothing of each other (not replicas of one another),
+   * of which a majority decides.
+   */
+  readonly nodes: readonly SendCommand[];
+  /**
+   * What all keys begin with.
+   *
+   * @default "lastref"
+   */
+  readonly prefix?: string;
+  /**
+   * How long a key lives on the server after the last renewal, and so how long others wait for a holder that died.
+   *
+   * @default 10_000
+   */
+  readonly ttl?: number;
+  /**
+   * How often a lease is renewed.
+   *
+   * @default a third of the ttl
+   */
+  readonly renewEvery?: number;
+  /**
+   * How long one command may take before its answer counts as unknown.
+   *
+   * @default a third of the ttl, 1000 at most
+   */
+  readonly commandTimeout?: number;
+  /**
+   * How long a lease may be held, renewals included.
+   *
+   * @default no bound
+   */
+  readonly maxHold?: number;
+  /**
+   * How many nodes have to agree.
+   *
+   * @default a majority
+   */
+  readonly quorum?: number;
+  /**
+   * Whether a lease has a {@link Lease.fence}. On several nodes it costs a second round trip.
+   *
+   * @default `true` on one node (none where scripts are forbidden), `false` on several
+   */
+  readonly fence?: boolean;
+  /**
+   * After how long without an acquire the counter of a name is forgotten. Its fences go on from the server's clock then,
+   * so they still go up unless that clock was set back. Without it one small key per name stays.
+   *
+   * @default never
+   */
+  readonly fenceTtl?: number;
+  /** Hears of every lease that was lost, after its signal was aborted. */
+  readonly onLost?: (name: string, error: LeaseLostError) => void;
+  /** Hears of every lease whose release was not answered: its key stays until its time to live is over. */
+  readonly onReleaseFailed?: (name: string, error: unknown) => void;
+}
+
+/** What {@link Leases.force} takes. */
+export interface ForceOptions {
+  /**
+   * The time to live of this lease instead of that of its {@link Leases}.
+   */
+  readonly ttl?: number;
+}
+
+/** What {@link Leases.tryAcquire} takes. */
+export interface TryAcquireOptions extends ForceOptions {
+  /** Gives up when it aborts, with its reason. Once the lease is acquired it means nothing any more. */
+  readonly signal?: Signal;
+}
+
+/** What {@link Leases.acquire} takes. */
+export interface AcquireOptions extends TryAcquireOptions {
+  /**
+   * How long to wait for a lock that somebody else holds, or for servers that do not answer, in milliseconds; 0 for one attempt.
+   *
+   * @default Infinity
+   */
+  readonly wait?: number;
+}
+
+const LONGEST = 2 ** 31 - 1;
+const SHORTEST_INTERVAL = 10;
+
+/** The options with everything said, and refused if they make no sense. */
+export class Settings {
+  readonly nodes: readonly SendCommand[];
+  readonly quorum: number;
+  readonly commandTimeout: number;
+  readonly fence: boolean | undefined;
+  readonly fenceTtl: number;
+  readonly times: Times;
+  readonly #prefix: string;
+  readonly #renewEvery: number | undefined;
+
+  constructor(options: LeasesOptions) {
+    const { nodes, prefix = "lastref", ttl = 10_000, renewEvery, maxHold, fence, fenceTtl } = options;
+    if (!Array.isArray(nodes) || nodes.length === 0) {
+      throw new TypeError(
+        `Cannot make leases: expected nodes to be an array of at least one, received ${received(nodes)}`,
+      );
+    }
+    for (const [i, node] of nodes.entries()) {
+      if (typeof node !== "function") {
+        throw new TypeError(
+          `Cannot make leases: expected node ${i} to be a function that sends a command, as an adapter makes it; received ${received(node)}`,
+        );
+      }
+      const twin = nodes.indexOf(node);
+      if (twin !== i) throw new TypeError(`Cannot make leases: nodes ${twin} and ${i} are the same`);
+    }
+    const majority = Math.floor(nodes.length / 2) + 1;
+    const { quorum = majority } = options;
+    if (!Number.isInteger(quorum) || quorum < majority || quorum > nodes.length) {
+      throw new RangeError(
+        `Cannot make leases: expected a quorum of ${majority} to ${nodes.length} of ${nodes.length} nodes, received ${received(quorum)}`,
+      );
+    }
+    if (typeof prefix !== "string") {
+      throw new TypeError(`Cannot make leases: expected a prefix that is a string, received ${received(prefix)}`);
+    }
+    if (fence !== undefined && typeof fence !== "boolean") {
+      throw new TypeError(`Cannot make leases: expected fence to be true or false, received ${received(fence)}`);
+    }
+    for (const hook of ["onLost", "onReleaseFailed"] as const) {
+      if (options[hook] !== undefined && typeof options[hook] !== "function") {
+        throw new TypeError(
+          `Cannot make leases: expected ${hook} to be a function, received ${received(options[hook])}`,
+        );
+      }
+    }
+    this.nodes = [...nodes];
+    this.quorum = quorum;
+    this.fence = fence;
+    this.#prefix = encode(prefix);
+    this.#renewEvery = renewEvery === undefined ? undefined : whole("renewEvery", renewEvery, SHORTEST_INTERVAL);
+    this.fenceTtl = fenceTtl === undefined ? 0 : whole("fenceTtl", fenceTtl);
+    this.times = this.#timesOf(ttl, maxHold === undefined ? Infinity : whole("maxHold", maxHold));
+    this.commandTimeout = whole("commandTimeout", options.commandTimeout ?? Math.min(1000, Math.floor(ttl / 3)));
+  }
+
+  /** The times of one lease that was given a time to live of its own. */
+  timesFor(ttl: number | undefined): Times {
+    return ttl === undefined ? this.times : this.#timesOf(ttl, this.times.maxHold);
+  }
+
+  /**
+   * The two keys of a name. Their hash tag is the name alone, so a cluster keeps them in one slot, and no two prefixes
+   * and names have a key in common whatever characters they are made of.
+   */
+  keysOf(name: string): Keys {
+    if (typeof name !== "string" || name === "") {
+      throw new TypeError(
+        `Cannot acquire a lease: expected a name that is a non-empty string, received ${received(name)}`,
+      );
+    }
+    const lock = `${this.#prefix}:{${encode(name)}}`;
+    return { lock, fence: `${lock}:fence` };
+  }
+
+  #timesOf(ttl: number, maxHold: number): Times {
+    whole("ttl", ttl);
+    const renewEvery = this.#renewEvery ?? Math.floor(ttl / 3);
+    if (renewEvery < SHORTEST_INTERVAL || renewEvery >= ttl - ttl / 100 - 2) {
+      throw new RangeError(
+        `Cannot renew a lease: a ttl of ${ttl} ms leaves no time for a renewal every ${renewEvery} ms, of which ${SHORTEST_INTERVAL} ms is the least`,
+      );
+    }
+    return { ttl, renewEvery, maxHold };
+  }
+}
+
+/** How long an acquire waits. */
+export function checkWait(wait: unknown): number {
+  if (wait === undefined || wait === Infinity) return Infinity;
+  return whole("wait", wait, 0);
+}
+
+function whole(option: string, value: unknown, least = 1): number {
+  if (typeof value !== "number" || !Number.isInteger(value) || value < least || value > LONGEST) {
+    const what = typeof value === "number" ? String(value) : received(value);
+    const Mistake = typeof value === "number" ? RangeError : TypeError;
+    throw new Mistake(
+      `Cannot lease: expected ${option} to be a whole number of milliseconds from ${least} to ${LONGEST}, received ${what}`,
+    );
+  }
+  return value;
+}
+
+/** Braces would end the hash tag, and a lone surrogate is sent like any other: both are written out, as is what they are written with. */
+function encode(text: string): string {
+  if (!/[%{}\ud800-\udfff]/.test(text)) return text;
+  return text.replace(/[%{}]|\p{Surrogate}/gu, (char) => `%${char.charCodeAt(0).toString(16)}`);
+}

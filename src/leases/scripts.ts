@@ -1,0 +1,65 @@
+/** A script and the SHA-1 of its source, which is how a server that has it is asked to run it. */
+export interface Script {
+  readonly source: string;
+  readonly sha: string;
+}
+
+/**
+ * Takes the key, unless somebody has it, and the next fence with it.
+ *
+ * KEYS: lock, fence. ARGV: token, ttl, the fence's own ttl or 0, "1" to take the key from whoever has it.
+ * Returns {1, fence}, or {0, what the holder has left}. A key that is ours already is taken: the client sent this twice.
+ *
+ * A counter that is not there begins at the server's clock in microseconds: after a FLUSHALL, a restart without
+ * persistence or the end of a bounded counter, fences still go up.
+ */
+export const ACQUIRE: Script = {
+  source: `local taken
+if ARGV[4] == '1' then taken = redis.call('SET', KEYS[1], ARGV[1], 'PX', ARGV[2])
+else taken = redis.call('SET', KEYS[1], ARGV[1], 'NX', 'PX', ARGV[2]) end
+if not taken and redis.pcall('GET', KEYS[1]) ~= ARGV[1] then return {0, redis.call('PTTL', KEYS[1])} end
+local fence = redis.pcall('INCR', KEYS[2])
+if type(fence) == 'table' then redis.call('DEL', KEYS[1]) return fence end
+if fence == 1 then
+  local time = redis.call('TIME')
+  fence = time[1] * 1000000 + time[2]
+  redis.call('SET', KEYS[2], string.format('%.0f', fence))
+end
+if ARGV[3] ~= '0' then redis.call('PEXPIRE', KEYS[2], ARGV[3]) end
+return {1, fence}`,
+  sha: "a8ac2fcc9a94b89aaf74ee9b17d597aa58a7a495",
+};
+
+/**
+ * Looks at a key that was not to be had: -3 if it is ours after all (the client sent the command twice), else what the
+ * holder has left. KEYS: lock. ARGV: token.
+ */
+export const LOOK: Script = {
+  source: `if redis.pcall('GET', KEYS[1]) == ARGV[1] then return -3 end return redis.call('PTTL', KEYS[1])`,
+  sha: "054f178effa58d2fb102d74fa91e78044a5566c3",
+};
+
+/**
+ * Raises the counter to the highest fence that a majority gave, while the key is still ours.
+ *
+ * KEYS: lock, fence. ARGV: token, fence, the fence's own ttl or 0.
+ */
+export const RAISE: Script = {
+  source: `if redis.pcall('GET', KEYS[1]) ~= ARGV[1] then return 0 end
+if tonumber(redis.call('GET', KEYS[2]) or '0') < tonumber(ARGV[2]) then redis.call('SET', KEYS[2], ARGV[2]) end
+if ARGV[3] ~= '0' then redis.call('PEXPIRE', KEYS[2], ARGV[3]) end
+return 1`,
+  sha: "8e257205761b4cad25964d8dfbe8da5ca76a4f4d",
+};
+
+/** Gives the key its time again while it is ours. A key of another type is not ours. KEYS: lock. ARGV: token, ttl. */
+export const EXTEND: Script = {
+  source: `if redis.pcall('GET', KEYS[1]) == ARGV[1] then return redis.call('PEXPIRE', KEYS[1], ARGV[2]) end return 0`,
+  sha: "1fefeacb857de204d3e3f819f78ee304413a8163",
+};
+
+/** Deletes the key while it is ours. KEYS: lock. ARGV: token. */
+export const RELEASE: Script = {
+  source: `if redis.pcall('GET', KEYS[1]) == ARGV[1] then return redis.call('DEL', KEYS[1]) end return 0`,
+  sha: "44994c25f7638147b581745952be2cc890301249",
+};

@@ -1,0 +1,219 @@
+import { Counted, count, FREED, Kind, OPEN } from "./account";
+import { type AsyncHandle, AsyncHandleImpl } from "./async-handle";
+import type { HolderFacts } from "./errors";
+import { HandleImpl, openAccount } from "./handle";
+import { abortController, type Controller, now, type Signal } from "./host";
+import { realm } from "./tracker";
+
+/** Waits for room, or for its predecessor to end. Nothing has been opened. */
+export const QUEUED = 0;
+/** Its open is under way. */
+export const OPENING = 1;
+/** Its value has holders, or borrows that outlive them. */
+export const HELD = 2;
+/** Its value has none, and is kept. */
+export const IDLE = 3;
+/** Its free is under way. */
+export const ENDING = 4;
+export const ENDED = 5;
+
+/** Shared, and always empty: an open value has no use for a set of its own. */
+const NOBODY = new Set<never>();
+
+/** Somebody who waits for an entry to be opened. */
+export interface Waiter<K, T> {
+  /** The entry whose open asked for this one. */
+  readonly opener: Entry<K, T> | undefined;
+  readonly holder: string | undefined;
+  resolve(handle: AsyncHandle<T>): void;
+  reject(error: unknown): void;
+  /** Stops listening to the waiter's signal. */
+  stop(): void;
+}
+
+/** A holder that can be listed by name. The reference is weak: a list for error messages keeps nobody alive. */
+interface Listed {
+  readonly holder: string | undefined;
+  readonly since: number;
+  readonly account: WeakRef<AsyncHandleImpl<unknown>>;
+}
+
+/**
+ * One value of a keyed map, from the moment somebody asks for it until it is freed.
+ *
+ * Its holders are counted by a {@link Counted} of its own generation: when the last one has given back the value may be
+ * kept, and whoever comes next begins a new count, while the old accounts stay spent. Borrows can keep a generation
+ * draining while the next one is in use already; the value is done with when all have ended.
+ */
+export class Entry<K, T> {
+  readonly key: K;
+  /** The key as the first one to ask spelled it; for the open only. */
+  given: K | undefined;
+  label: string;
+  bytes = 0;
+  state = QUEUED;
+  /** Whether the map still leads to this entry. */
+  attached = true;
+  /** Counts against the map's `max`. */
+  roomy = false;
+  /** Its holders were shut out by a forced close. */
+  forced = false;
+  value: T | undefined = undefined;
+  /** Who waits for the open; nobody any more once it has settled. */
+  waiters = new Set<Waiter<K, T>>();
+  /** Stops the idle timer. */
+  stopIdle: (() => void) | undefined = undefined;
+  /** Made when somebody asks for the signal: most opens never do. */
+  #abort: Controller | undefined = undefined;
+  #aborted: { readonly reason: unknown } | undefined = undefined;
+  #kind: Kind<T>;
+  #counted: Counted<T> | undefined = undefined;
+  #generations = 0;
+  #since = 0;
+  #listed: Listed[] | undefined = undefined;
+
+  /** @param lastOut Called when the value has neither holders nor borrows; what it returns is what the last holder waits for. */
+  constructor(key: K, given: K, label: string, like: Kind<T>, lastOut: (entry: Entry<K, T>) => unknown) {
+    this.key = key;
+    this.given = given;
+    this.label = label;
+    const release = (): unknown => {
+      if (this.#counted !== undefined && this.#counted.state & FREED) this.#counted = undefined;
+      return --this.#generations === 0 ? lastOut(this) : undefined;
+    };
+    this.#kind = new Kind<T>(like.name, release, true, like.exclusive, like.watch);
+  }
+
+  /** Aborts when nobody waits for the open any more. */
+  get signal(): Signal {
+    if (this.#abort === undefined) {
+      this.#abort = abortController();
+      if (this.#aborted !== undefined) this.#abort.abort(this.#aborted.reason);
+    }
+    return this.#abort.signal;
+  }
+
+  abort(reason: unknown): void {
+    this.#aborted ??= { reason };
+    this.#abort?.abort(reason);
+  }
+
+  /** The open has settled: takes all who waited for it, who stop listening to their signals. */
+  takeWaiters(): Waiter<K, T>[] {
+    const taken = [...this.waiters];
+    this.waiters = NOBODY;
+    for (const { stop } of taken) stop();
+    return taken;
+  }
+
+  /** References that the current holders owe. */
+  get owed(): number {
+    return this.#counted?.count ?? 0;
+  }
+
+  /** Whether the holders are gone and only borrows keep the value. */
+  get draining(): boolean {
+    return this.state === HELD && !this.#counted?.usable;
+  }
+
+  /** Opens an account on the value, of a new generation if the last one has no holders any more. */
+  account(holder: string | undefined): AsyncHandle<T> {
+    let counted = this.#counted;
+    if (counted === undefined || !counted.usable) {
+      counted = new Counted(this.#kind, this.value as T, this.label, this.bytes, 0, OPEN);
+      this.#counted = counted;
+      this.#generations++;
+      this.#since = now();
+      this.#listed = undefined;
+    }
+    const account = counted.count === 0 ? firstAccount(counted, holder) : openAccount(counted, holder);
+    const handle = new AsyncHandleImpl(account);
+    if (holder !== undefined || realm.tracker !== undefined) this.#list(handle, holder);
+    return handle;
+  }
+
+  /** Shuts all holders out. */
+  revoke(): void {
+    this.forced = true;
+    this.#counted?.revoke();
+  }
+
+  /** Who holds the value, as far as that was asked for; accounts without a name are told by their number. */
+  holders(): HolderFacts[] {
+    const { label } = this;
+    const at = now();
+    const known = this.#known();
+    const listed = known.map(({ holder, since, account }) => {
+      const opened = HandleImpl.record(AsyncHandleImpl.account(account.deref() as object) as object)?.sites().opened;
+      return { label, holder, heldFor: at - since, opened };
+    });
+    const others = this.owed - known.length;
+    if (others > 0) listed.push({ label, holder: undefined, heldFor: at - this.#since, opened: undefined });
+    return listed;
+  }
+
+  /** `"a": 2 references, writer for 120 ms, a holder without a name for 3 ms`. */
+  standing(): string {
+    const { label, state, owed } = this;
+    if (state === OPENING) return `"${label}": its open goes on`;
+    if (owed === 0) return `"${label}": its free or its last borrow goes on`;
+    return `"${label}": ${count(owed, "reference")}, ${holding(this.holders())}`;
+  }
+
+  #list(handle: AsyncHandleImpl<T>, holder: string | undefined): void {
+    if (this.#listed === undefined || this.#listed.length > 2 * this.owed + 8) this.#listed = this.#known();
+    this.#listed.push({ holder, since: now(), account: new WeakRef(handle as AsyncHandleImpl<unknown>) });
+  }
+
+  #known(): Listed[] {
+    return this.#listed?.filter(({ account }) => (account.deref()?.owed ?? 0) > 0) ?? [];
+  }
+}
+
+/** Holders that a message names; the error has them all. */
+const NAMED = 8;
+
+/** The first account on a resource that was made without one. */
+export function firstAccount<T>(counted: Counted<T>, holder: string | undefined): HandleImpl<T> {
+  const account = openAccount(counted, holder);
+  const wanted = counted.record === undefined && (counted.kind.watch || realm.tracker?.wants());
+  if (wanted) HandleImpl.track(account, counted, holder);
+  return account;
+}
+
+/** Who holds something and since when, in words. */
+export function holding(holders: readonly HolderFacts[]): string {
+  const words = holders.slice(0, NAMED).map(({ holder = "a holder without a name", heldFor, opened }) => {
+    return `${holder} for ${Math.round(heldFor)} ms${opened === undefined ? "" : ` (opened: ${opened})`}`;
+  });
+  if (holders.length > NAMED) words.push(`and ${holders.length - NAMED} more`);
+  return words.join(", ");
+}
+
+/**
+ * The way round, if `opener` waiting for one of `wanted` would make an open wait for itself: `[a, b]` when opening `a`
+ * asked for `b` and opening `b` now asks for `a`.
+ *
+ * @param above The entries that wait for an entry.
+ */
+export function cycle<E>(wanted: ReadonlySet<E>, opener: E, above: (entry: E) => Iterable<E>): E[] | undefined {
+  const seen = new Set<E>();
+  const search = (from: E): E[] | undefined => {
+    if (wanted.has(from)) return [from];
+    if (seen.has(from)) return undefined;
+    seen.add(from);
+    for (const entry of above(from)) {
+      const way = search(entry);
+      if (way) return [...way, from];
+    }
+    return undefined;
+  };
+  return search(opener);
+}
+
+/** All entries whose opens wait, directly or through others, for one of these, and these. */
+export function waitingFor<E>(entries: Iterable<E>, above: (entry: E) => Iterable<E>): Set<E> {
+  const found = new Set(entries);
+  for (const entry of found) for (const other of above(entry)) found.add(other);
+  return found;
+}

@@ -1,0 +1,80 @@
+import type { AsyncHandle } from "./async-handle";
+import type { MapCycleError, MapFullError } from "./errors";
+import type { Handle } from "./handle";
+import type { Signal } from "./host";
+import type { WrapOptions } from "./resource";
+
+/** How a caller of `HandleMap.acquire` waits, and what it is called. */
+export interface AcquireOptions {
+  /** Gives up waiting: the acquire rejects with the signal's reason. */
+  readonly signal?: Signal | undefined;
+  /** The name that reports and errors give the new account. */
+  readonly holder?: string | undefined;
+}
+
+/**
+ * What the open of a `HandleMap` is given beside the key. `V` is the map's type of value where that was written out,
+ * `new HandleMap<string, Socket>(...)`; where it is inferred from this very open it is `unknown`.
+ */
+export interface OpenContext<K, V> {
+  /** Aborts when nobody waits for this open any more, or the map is closed. A value that arrives anyway is freed. */
+  readonly signal: Signal;
+  /** The key as it was spelled by the acquire that began this open: with, say, a password that is no part of the identity. */
+  readonly given: K;
+  /**
+   * `HandleMap.acquire`, for what this open needs from the same map. Needing itself, directly or through others,
+   * rejects with a {@link MapCycleError}. Whoever acquires owes the handle, also when the open fails.
+   */
+  acquire(key: K, options?: AcquireOptions): Promise<AsyncHandle<V>>;
+}
+
+/** What `HandleMap` is made of. */
+export interface HandleMapOptions<K, T, V = T> {
+  /** Opens the value of a (canonical) key; one at a time per key. Once somebody needs it, not before. */
+  readonly open: (key: K, context: OpenContext<K, V>) => T | PromiseLike<T>;
+  /** Frees one value; run once. Without it a value's own dispose method is called, if it has one. */
+  readonly free?: (value: T) => unknown;
+  /** Instead of `free`: a definition whose kind, free, label, size and counters are used. An `exclusive` one never has two values open for one key: the next open waits for the free. */
+  readonly resource?: {
+    readonly kind: string;
+    wrap(value: T, options?: WrapOptions): AsyncHandle<T> | Handle<T>;
+  };
+  /** The name of the family in errors and reports. @default "entry" */
+  readonly kind?: string;
+  /** Names one entry in errors and reports; must not give secrets away. @default the key */
+  readonly label?: (key: K) => string;
+  /** The one spelling of a key. Applied at every entrance: what was stored under one spelling is found under all. */
+  readonly canonical?: (key: K) => K;
+  /** How long a value without holders is kept, in milliseconds: 0 frees it at once, `Infinity` keeps it. @default 0 */
+  readonly idle?: number;
+  /** How many values may be open at once, those being freed included. Idle ones make room, the longest unused first. @default Infinity */
+  readonly max?: number;
+  /** What becomes of an acquire when all values are in use: it waits (first come, first served), or fails with a {@link MapFullError}. @default "wait" */
+  readonly whenFull?: "wait" | "throw";
+  /** Asked before a value that is open already is given out. `false`, or a failure, replaces it: the old value is freed when its last holder gives it back. */
+  readonly validate?: (value: T, key: K) => boolean | PromiseLike<boolean>;
+  /** Hears of every free that failed; without it, those that no caller is left to hear of are warnings. */
+  readonly onError?: (error: unknown, key: K) => void;
+}
+
+/** What a `HandleMap` holds now. */
+export interface HandleMapStats<K> {
+  /** Values with holders. */
+  readonly open: number;
+  /** Values on their way, those that wait for room included. */
+  readonly opening: number;
+  /** Values without holders, kept: cached, not leaked. */
+  readonly idle: number;
+  /** Values the map no longer leads to, and that are not freed yet: invalidated ones in use, aborted opens, frees under way. */
+  readonly leaving: number;
+  /** References owed, per key that has any. */
+  readonly holders: ReadonlyMap<K, number>;
+}
+
+/** How `HandleMap.close` goes about it. */
+export interface CloseOptions {
+  /** Revokes what is in use instead of waiting for its holders. */
+  readonly force?: boolean;
+  /** After this many milliseconds the promise rejects and names who still holds what. */
+  readonly timeout?: number;
+}

@@ -1,0 +1,144 @@
+import fc from "fast-check";
+import { describe, expect, it } from "vitest";
+import { MapClosedError } from "../src/errors";
+import { HandleMap } from "../src/handle-map";
+import { defineAsyncResource } from "../src/resource";
+import { until } from "./support/until";
+
+interface Value {
+  readonly key: string;
+  readonly nr: number;
+  freed: boolean;
+}
+
+/** A world that counts what is open, with latencies and failures from one seeded sequence. */
+function makeWorld(seed: number, exclusive: boolean, idle: number, max: number) {
+  let state = seed >>> 0 || 1;
+  const random = (below: number): number => {
+    state = (Math.imul(state, 1664525) + 1013904223) >>> 0;
+    return Math.floor((state / 2 ** 32) * below);
+  };
+  const latency = (): Promise<void> | undefined => {
+    const turns = random(4);
+    if (turns === 0) return undefined;
+    return turns < 3 ? new Promise((r) => setImmediate(r)) : new Promise((r) => setTimeout(r, random(3)));
+  };
+  const faults: string[] = [];
+  const live = new Map<string, number>();
+  const world = { opens: 0, frees: 0, most: 0, failures: 0, faults, live, random, latency };
+  const free = async (value: Value): Promise<void> => {
+    if (value.freed) faults.push(`${value.key}${value.nr} was freed twice`);
+    value.freed = true;
+    await latency();
+    world.frees++;
+    live.set(value.key, (live.get(value.key) as number) - 1);
+    if (random(10) === 0) throw new Error("the free failed");
+  };
+  const Thing = defineAsyncResource({ kind: "thing", exclusive, free });
+  const map = new HandleMap<string, Value>({
+    resource: Thing,
+    idle,
+    max,
+    onError: () => world.failures++,
+    validate: idle === 0 ? undefined : async () => (await latency(), random(12) > 0),
+    open: async (key, { acquire, signal }) => {
+      await latency();
+      if (random(8) === 0) throw new Error("the open failed");
+      if (random(10) === 0 && max === Infinity) {
+        // Needs another key for a moment, in both directions: circles do come up.
+        const other = await acquire(`key ${random(20)}`);
+        await latency();
+        await other.decrRef().catch(() => {});
+      }
+      if (signal.aborted && random(2) === 0) throw signal.reason;
+      const nr = ++world.opens;
+      const now = (live.get(key) ?? 0) + 1;
+      live.set(key, now);
+      if (exclusive && now > 1) faults.push(`${key} is open ${now} times`);
+      let all = 0;
+      for (const count of live.values()) all += count;
+      world.most = Math.max(world.most, all);
+      return { key, nr, freed: false };
+    },
+  } as ConstructorParameters<typeof HandleMap<string, Value>>[0]);
+  return { ...world, world, map, Thing };
+}
+
+async function play(seed: number, operations: number, exclusive: boolean, idle: number, max: number): Promise<void> {
+  const { world, map, Thing, random, latency, faults, live } = makeWorld(seed, exclusive, idle, max);
+  const one = async (): Promise<void> => {
+    const key = `key ${random(20)}`;
+    const what = random(20);
+    if (what === 0) return void map.invalidate(key);
+    if (what === 1) return void map.touch(key);
+    if (what === 2) {
+      const peeked = map.peek(key);
+      if (peeked?.value.freed) faults.push(`peek gave a freed ${key}`);
+      await latency();
+      return void (await peeked?.decrRef().catch(() => {}));
+    }
+    const stop = random(5) === 0 ? new AbortController() : undefined;
+    const asked = map.acquire(key, { signal: stop?.signal as never });
+    if (stop !== undefined) {
+      void (async () => {
+        await latency();
+        stop.abort(new Error("gave up"));
+      })();
+    }
+    const handle = await asked.catch(() => undefined);
+    if (handle === undefined) return;
+    if (handle.value.key !== key) faults.push(`${key} gave ${handle.value.key}`);
+    if (handle.value.freed) faults.push(`${key} was freed when it was given out`);
+    const second = random(4) === 0 ? handle.dup() : undefined;
+    await latency();
+    if (handle.value.freed) faults.push(`${key} was freed under its holder`);
+    if (handle.refCount < 1) faults.push(`${key} has ${handle.refCount} references`);
+    await handle.decrRef().catch(() => {});
+    if (second?.value.freed) faults.push(`${key} was freed under its second holder`);
+    await second?.decrRef().catch(() => {});
+  };
+  // Twenty walkers, so that operations overlap.
+  let left = operations;
+  const walker = async (): Promise<void> => {
+    while (left-- > 0) await one();
+  };
+  await Promise.all(Array.from({ length: 20 }, walker));
+  expect([map.stats.opening, map.stats.holders.size]).toEqual([0, 0]);
+  // A caller that gave up leaves the question of whether the value is valid under way.
+  await until(() => map.stats.open === 0, "the last borrow to end");
+  await until(() => map.stats.leaving === 0, "what has left to be freed");
+  expect(world.opens - world.frees).toBe(map.stats.idle);
+  expect(map.size).toBe(map.stats.idle);
+  await map.close().catch(() => {});
+  expect(faults).toEqual([]);
+  expect(world.opens).toBe(world.frees);
+  expect([...live.values()].every((count) => count === 0)).toBe(true);
+  expect([map.size, map.stats.leaving, Thing.stats.live, Thing.stats.opened]).toEqual([0, 0, 0, world.opens]);
+  await expect(map.acquire("key 1")).rejects.toThrow(MapClosedError);
+}
+
+describe("HandleMap under 10,000 random operations over 20 keys", () => {
+  for (const [name, exclusive, idle, max] of [
+    ["freed at once", false, 0, Infinity],
+    ["kept for 2 ms", false, 2, Infinity],
+    ["kept for ever, 7 at a time", false, Infinity, 7],
+    ["of an exclusive kind", true, 1, Infinity],
+  ] as const) {
+    it(`opens as often as it frees, and hands out nothing freed: ${name}`, async () => {
+      await play(20_260 + idle, 10_000, exclusive, idle, max);
+    }, 60_000);
+  }
+
+  it("does so for every seed", async () => {
+    await fc.assert(
+      fc.asyncProperty(
+        fc.nat(),
+        fc.boolean(),
+        fc.constantFrom(0, 1, Infinity),
+        fc.constantFrom(3, Infinity),
+        (seed, exclusive, idle, max) => play(seed, 300, exclusive, idle, max),
+      ),
+      { numRuns: 30 },
+    );
+  }, 60_000);
+});

@@ -1,0 +1,172 @@
+import fc from "fast-check";
+import { describe, expect, it } from "vitest";
+import { canonicalEndpoint, type Endpoint, readEndpoint } from "../../src/kinds/endpoint";
+
+describe("canonicalEndpoint()", () => {
+  it.each([
+    [" Example.COM.:6379 ", "example.com:6379"],
+    ["localhost.:1", "localhost:1"],
+    ["[::1]:1", "[::1]:1"],
+    ["[0:0:0:0:0:0:0:1]:1", "[::1]:1"],
+    ["[2001:DB8:0:0:1:0:0:1]:1", "[2001:db8::1:0:0:1]:1"],
+    ["[::FFFF:127.0.0.1]:1", "[::ffff:127.0.0.1]:1"],
+    ["[fe80::1%eth0]:1", "[fe80::1%eth0]:1"],
+    ["127.1:1", "127.0.0.1:1"],
+    ["2130706433:1", "127.0.0.1:1"],
+    ["0x7f.0.0.1:1", "127.0.0.1:1"],
+    ["bücher.example:1", "xn--bcher-kva.example:1"],
+    ["BÜCHER.example:1", "xn--bcher-kva.example:1"],
+    ["redis://EXAMPLE.com", "example.com:6379"],
+    ["redis://example.com/0", "example.com:6379"],
+    ["redis://app:p%40ss@example.com/2", "app@example.com:6379/2"],
+    ["redis://app:a@b@example.com", "app@example.com:6379"],
+    ["rediss://example.com", "tls://example.com:6379"],
+    ["tls://example.com:1?servername=DB.example", "tls://example.com:1?servername=db.example"],
+    ["tls://example.com:1?servername=Example.com.", "tls://example.com:1"],
+    ["postgres://app@db.example/orders", "app@db.example:5432/orders"],
+    ["unix:/run//redis.sock", "unix:/run/redis.sock"],
+    ["unix:///run/redis.sock?db=2", "unix:/run/redis.sock?db=2"],
+    ["/run/redis.sock", "unix:/run/redis.sock"],
+  ])("writes %j as %j", (given, canonical) => {
+    expect(canonicalEndpoint(given)).toBe(canonical);
+  });
+
+  it.each<[Endpoint, string]>([
+    [{ host: "::1", port: 1 }, "[::1]:1"],
+    [{ host: "[::1]", port: "1" }, "[::1]:1"],
+    [{ host: "EXAMPLE.com." }, "example.com:6379"],
+    ["::1", "[::1]:6379"],
+    ["example.com", "example.com:6379"],
+    [{ host: "a", db: 0 }, "a:6379"],
+    [{ host: "a", db: "2", user: "me:you" }, "me%3Ayou@a:6379/2"],
+    [{ host: "a", tls: true, servername: "B" }, "tls://a:6379?servername=b"],
+    [{ path: "/run/a b?.sock", user: "app", tls: true }, "tls://unix:/run/a%20b%3F.sock?user=app"],
+  ])("writes %j as %j with a default port", (given, canonical) => {
+    expect(canonicalEndpoint(given, { defaultPort: 6379 })).toBe(canonical);
+  });
+
+  it("tells apart what leads elsewhere", () => {
+    const all: Endpoint[] = [
+      { host: "a", port: 1 },
+      { host: "a", port: 2 },
+      { host: "a", port: 1, tls: true },
+      { host: "a", port: 1, tls: true, servername: "b" },
+      { host: "a", port: 1, user: "u" },
+      { host: "a", port: 1, db: 1 },
+      { path: "/a" },
+      { path: "/A" },
+      "localhost:1",
+      "127.0.0.1:1",
+      "[::1]:1",
+      "[::ffff:127.0.0.1]:1",
+    ];
+    expect(new Set(all.map((endpoint) => canonicalEndpoint(endpoint))).size).toBe(all.length);
+  });
+
+  it("makes one of all names of this machine only when told to", () => {
+    const names = ["localhost:1", "LOCALHOST.:1", "127.0.0.1:1", "127.1:1", "127.3.2.1:1", "[::1]:1", "db.localhost:1"];
+    const loopback = "127.0.0.1";
+    expect(new Set(names.map((name) => canonicalEndpoint(name, { loopback })))).toEqual(new Set(["127.0.0.1:1"]));
+    expect(canonicalEndpoint("localhost.example:1", { loopback })).toBe("localhost.example:1");
+  });
+
+  it("never shows a password, neither in the key nor in an error", () => {
+    const secret = "hunter2";
+    expect(canonicalEndpoint(`redis://app:${secret}@a`)).not.toContain(secret);
+    expect(canonicalEndpoint({ host: "a", port: 1, password: secret })).toBe("a:1");
+    expect(canonicalEndpoint(`unix:/a?password=${secret}`)).toBe("unix:/a");
+    const wrong: unknown[] = [
+      `redis://app:${secret}@`,
+      `redis://app:${secret}@a:99999999`,
+      `redis://app:${secret}@a b`,
+      `${secret}:x`,
+      { host: 1, password: secret, port: 1 },
+      { host: `a@${secret}`, port: 1 },
+      { host: "a", port: secret },
+      { path: `${secret}\n` },
+    ];
+    for (const endpoint of wrong) {
+      const error = catching(() => canonicalEndpoint(endpoint as Endpoint));
+      expect(error).toBeInstanceOf(TypeError);
+      expect(`${(error as Error).message}${(error as Error).cause}`).not.toContain(secret);
+    }
+  });
+
+  it("refuses what is no endpoint", () => {
+    const wrong: unknown[] = [
+      "",
+      " ",
+      ":1",
+      "a",
+      "a:0",
+      "a:65536",
+      "a:-1",
+      "256.1.1.1:1",
+      "[::1",
+      "[a]:1",
+      "[::g]:1",
+      null,
+      1,
+    ];
+    for (const endpoint of wrong) expect(() => canonicalEndpoint(endpoint as Endpoint)).toThrow(TypeError);
+    expect(() => canonicalEndpoint("a")).toThrow(
+      "Cannot read the endpoint: it has no port, and there is no default port",
+    );
+  });
+
+  it("changes nothing when it is applied again", () => {
+    const host = fc.oneof(
+      fc.domain(),
+      fc.ipV4(),
+      fc.ipV4Extended(),
+      fc.ipV6(),
+      fc.constantFrom("LocalHost.", "::1", "a_b"),
+    );
+    const endpoint = fc.record(
+      {
+        host,
+        port: fc.integer({ min: 1, max: 65535 }),
+        tls: fc.boolean(),
+        servername: fc.domain(),
+        user: fc.string({ minLength: 1 }).filter((text) => !/\p{Cc}/u.test(text)),
+        password: fc.string(),
+        db: fc.oneof(
+          fc.nat(),
+          fc.string().filter((text) => !/\p{Cc}/u.test(text)),
+        ),
+        path: fc.string({ minLength: 1 }).filter((text) => !/\p{Cc}/u.test(text)),
+      },
+      { requiredKeys: ["host", "port"] },
+    );
+    fc.assert(
+      fc.property(endpoint, fc.constantFrom({}, { loopback: "localhost" }), (parts, options) => {
+        const once = canonicalEndpoint(parts, options);
+        expect(canonicalEndpoint(once, options)).toBe(once);
+      }),
+      { numRuns: 500 },
+    );
+  });
+});
+
+describe("readEndpoint()", () => {
+  it("gives the parts to connect with, the password included", () => {
+    expect(readEndpoint("rediss://app:p%40ss@[0::1]/2", { defaultPort: 1 })).toEqual({
+      host: "::1",
+      port: 6379,
+      tls: true,
+      servername: undefined,
+      user: "app",
+      password: "p@ss",
+      db: "2",
+      path: undefined,
+    });
+  });
+});
+
+function catching(call: () => unknown): unknown {
+  try {
+    return call();
+  } catch (error) {
+    return error;
+  }
+}

@@ -1,0 +1,273 @@
+import { mkdtemp, open, readFile, rm, truncate as truncateFile } from "node:fs/promises";
+import { tmpdir } from "node:os";
+import { join } from "node:path";
+import { afterAll, beforeEach, describe, expect, it } from "vitest";
+import { UseAfterFreeError } from "../../src/errors";
+import type { Handle } from "../../src/handle";
+import { EntryLog, type EntryStorage, type LogEntry, logEntry } from "../../src/kinds/entry-log";
+import { deferred, turn } from "../support/until";
+
+const folders: string[] = [];
+afterAll(async () => {
+  for (const folder of folders) await rm(folder, { recursive: true });
+});
+
+/** Writes one line per entry to a real file, and fails half-way when asked to. */
+async function fileStorage() {
+  const folder = await mkdtemp(join(tmpdir(), "lastref-"));
+  folders.push(folder);
+  const path = join(folder, "log");
+  await (await open(path, "w")).close();
+  const control = { failAfter: Infinity, failTruncate: false };
+  const lines = async (): Promise<string[]> => (await readFile(path, "utf8")).split("\n").slice(0, -1);
+  const storage: EntryStorage = {
+    async append(entries) {
+      await using file = await open(path, "a");
+      let written = 0;
+      for (const { index, term, data } of entries) {
+        if (written++ >= control.failAfter) {
+          await file.write(`${index} half a li`);
+          throw new Error("no space left on device");
+        }
+        await file.write(`${index} ${term} ${data}\n`);
+      }
+      await file.sync();
+    },
+    async truncate({ first, last }) {
+      if (control.failTruncate) throw new Error("cannot truncate");
+      const kept = (await lines()).filter((line) => {
+        const index = Number.parseInt(line, 10);
+        return index >= first && index <= last && /^\d+ \d+ /.test(line);
+      });
+      await truncateFile(path);
+      await using file = await open(path, "a");
+      for (const line of kept) await file.write(`${line}\n`);
+    },
+  };
+  return { storage, lines, control };
+}
+
+const entries = (from: number, to: number, term = 1): Handle<LogEntry>[] =>
+  Array.from({ length: to - from + 1 }, (_, i) => logEntry({ index: from + i, term, data: `d${from + i}` }));
+
+let before: number;
+beforeEach(() => {
+  before = logEntry.stats.live;
+});
+const alive = (): number => logEntry.stats.live - before;
+
+describe("logEntry()", () => {
+  it("is a resource of kind log-entry that says its index and term", () => {
+    const entry = logEntry({ index: 5, term: 2, data: "abc" });
+    expect([entry.kind, entry.label, entry.refCount, entry.value.type, alive()]).toEqual([
+      "log-entry",
+      "5 (term 2)",
+      1,
+      "data",
+      1,
+    ]);
+    entry.decrRef();
+    expect(alive()).toBe(0);
+    expect(() => entry.value).toThrow(UseAfterFreeError);
+    expect(() => logEntry({ index: -1, term: 1 })).toThrow(TypeError);
+  });
+});
+
+describe("EntryLog.append()", () => {
+  it("holds an account for the memory, and one for the storage until the write is done", async () => {
+    const gate = deferred();
+    const log = new EntryLog({ storage: { append: () => gate.promise, truncate: () => {} } });
+    const [entry] = entries(1, 1) as [Handle<LogEntry>];
+    const observer = entry.dup("observer");
+    const given = [entry];
+    const appending = log.append(given);
+    expect([given.length, observer.refCount, log.lastIndex]).toEqual([0, 4, 1]);
+    gate.resolve();
+    expect(await appending).toBe("stored");
+    expect(observer.refCount).toBe(2);
+    await log.truncatePrefix(2);
+    expect(observer.refCount).toBe(1);
+    observer.decrRef();
+    await log[Symbol.asyncDispose]();
+    expect(alive()).toBe(0);
+  });
+
+  for (const [name, outcome, prepare] of [
+    ["stored", "stored", async () => entries(4, 5)],
+    ["there already", "stored", async () => entries(2, 3)],
+    ["a gap after the log", "gap", async () => entries(5, 6)],
+    ["a gap inside", "gap", async () => [...entries(4, 4), ...entries(6, 6)]],
+    ["already applied", "applied", async () => entries(1, 2)],
+    ["a conflict with what was applied", "conflict", async () => entries(2, 4, 9)],
+    [
+      "refused, the log is read-only",
+      "refused",
+      async (log: EntryLog) => {
+        log.readonly = true;
+        return entries(4, 4);
+      },
+    ],
+    [
+      "refused, one entry is spent",
+      "refused",
+      async () => {
+        const all = entries(4, 5);
+        all[1]?.decrRef();
+        return all;
+      },
+    ],
+    ["refused, one is no entry", "refused", async () => [...entries(4, 4), {} as never]],
+    [
+      "refused, the log is over",
+      "refused",
+      async (log: EntryLog) => {
+        await log[Symbol.asyncDispose]();
+        return entries(4, 4);
+      },
+    ],
+  ] as const) {
+    it(`takes over the caller's references when the outcome is: ${name}`, async () => {
+      const { storage } = await fileStorage();
+      const log: EntryLog = new EntryLog({ storage });
+      await log.append(entries(1, 3));
+      log.appliedIndex = 2;
+      const given = await prepare(log);
+      const appending = log.append(given);
+      expect(given).toEqual([]);
+      expect(await appending).toBe(outcome);
+      expect(alive()).toBe(log.size);
+      await log[Symbol.asyncDispose]();
+      expect(alive()).toBe(0);
+    });
+  }
+
+  it("takes them over when the storage fails half-way, and leaves nothing of them, neither in memory nor on disk", async () => {
+    const { storage, lines, control } = await fileStorage();
+    await using log = new EntryLog({ storage });
+    await log.append(entries(1, 2));
+    control.failAfter = 1;
+    await expect(log.append(entries(3, 5))).rejects.toThrow("no space left on device");
+    expect([log.lastIndex, alive(), await lines()]).toEqual([2, 2, ["1 1 d1", "2 1 d2"]]);
+    control.failAfter = Infinity;
+    expect(await log.append(entries(3, 3, 2))).toBe("stored");
+    expect(await lines()).toEqual(["1 1 d1", "2 1 d2", "3 2 d3"]);
+  });
+
+  it("says both when the storage cannot even truncate", async () => {
+    const { storage, control } = await fileStorage();
+    await using log = new EntryLog({ storage });
+    control.failAfter = 0;
+    control.failTruncate = true;
+    await expect(log.append(entries(1, 1))).rejects.toMatchObject({
+      error: { message: "cannot truncate" },
+      suppressed: { message: "no space left on device" },
+    });
+    expect([log.size, alive()]).toEqual([0, 0]);
+  });
+
+  it("replaces what conflicts and was not applied yet", async () => {
+    const { storage, lines } = await fileStorage();
+    await using log = new EntryLog({ storage });
+    await log.append(entries(1, 4));
+    log.appliedIndex = 1;
+    expect(await log.append(entries(2, 3, 2))).toBe("stored");
+    expect([log.lastIndex, log.get(3)?.[Symbol.dispose](), alive(), await lines()]).toEqual([
+      3,
+      undefined,
+      3,
+      ["1 1 d1", "2 2 d2", "3 2 d3"],
+    ]);
+  });
+
+  it("runs one after the other, and takes over what waits at once", async () => {
+    const gates = [deferred(), deferred()];
+    let call = 0;
+    const log = new EntryLog({ storage: { append: () => gates[call++]?.promise, truncate: () => {} } });
+    const first = log.append(entries(1, 1));
+    const waiting = entries(2, 2);
+    const second = log.append(waiting);
+    expect([waiting.length, call, log.lastIndex]).toEqual([0, 1, 1]);
+    gates[0]?.reject(new Error("disk"));
+    await expect(first).rejects.toThrow("disk");
+    expect(await second).toBe("gap");
+    expect(alive()).toBe(0);
+    await log[Symbol.asyncDispose]();
+  });
+
+  it("does not take what is no array", () => {
+    expect(() => new EntryLog().append(null as never)).toThrow(TypeError);
+  });
+});
+
+describe("EntryLog.get()", () => {
+  it("opens an account for the caller, and gives undefined out of range", async () => {
+    const log = new EntryLog({ firstIndex: 10 });
+    await log.append(entries(10, 11));
+    const got = log.get(11);
+    expect([got?.value.data, got?.refCount, log.get(9), log.get(12), log.get(Number.NaN)]).toEqual([
+      "d11",
+      2,
+      undefined,
+      undefined,
+      undefined,
+    ]);
+    await log.reset(1);
+    expect([got?.refCount, got?.value.index, alive()]).toEqual([1, 11, 1]);
+    got?.decrRef();
+    await log[Symbol.asyncDispose]();
+    expect(alive()).toBe(0);
+  });
+});
+
+describe("EntryLog, truncating", () => {
+  it("gives back exactly what was removed, after the log no longer reaches it", async () => {
+    const { storage, lines } = await fileStorage();
+    const log = new EntryLog({ storage });
+    await log.append(entries(1, 6));
+    const third = log.get(3) as Handle<LogEntry>;
+    await log.truncatePrefix(3);
+    expect([log.firstIndex, log.lastIndex, alive(), third.refCount]).toEqual([3, 6, 4, 2]);
+    await log.truncateSuffix(4);
+    expect([log.lastIndex, alive(), await lines()]).toEqual([4, 2, ["3 1 d3", "4 1 d4"]]);
+    expect(await log.append(entries(1, 2))).toBe("applied");
+    await log.truncatePrefix(10);
+    expect([log.firstIndex, log.lastIndex, log.size, alive(), await lines()]).toEqual([10, 9, 0, 1, []]);
+    third.decrRef();
+    expect(await log.append(entries(10, 10))).toBe("stored");
+    await log[Symbol.asyncDispose]();
+    expect(alive()).toBe(0);
+  });
+
+  it("has left memory when the storage fails to follow", async () => {
+    const { storage, control } = await fileStorage();
+    await using log = new EntryLog({ storage });
+    await log.append(entries(1, 2));
+    control.failTruncate = true;
+    await expect(log.truncateSuffix(1)).rejects.toThrow("cannot truncate");
+    expect([log.size, alive()]).toEqual([1, 1]);
+  });
+
+  it("sets back what was applied with the entries, and refuses to apply what is not there", async () => {
+    await using log = new EntryLog();
+    await log.append(entries(1, 3));
+    expect(() => {
+      log.appliedIndex = 4;
+    }).toThrow(RangeError);
+    log.appliedIndex = 3;
+    await log.truncateSuffix(1);
+    expect(log.appliedIndex).toBe(1);
+  });
+
+  it("waits at its end for what is under way, once", async () => {
+    const gate = deferred();
+    const log = new EntryLog({ storage: { append: () => gate.promise, truncate: () => {} } });
+    const appending = log.append(entries(1, 2));
+    const ending = log[Symbol.asyncDispose]();
+    expect(log[Symbol.asyncDispose]()).toBe(ending);
+    await turn();
+    expect(alive()).toBe(2);
+    gate.resolve();
+    await Promise.all([appending, ending]);
+    expect(alive()).toBe(0);
+  });
+});

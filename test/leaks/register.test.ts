@@ -1,0 +1,99 @@
+import { spawnSync } from "node:child_process";
+import { pathToFileURL } from "node:url";
+import { describe, expect, it } from "vitest";
+
+const register = pathToFileURL("dist/register.js").href;
+
+interface Run {
+  readonly status: number | null;
+  readonly stdout: string;
+  readonly stderr: string;
+}
+
+/** Runs a program with `lastref/register`. */
+function run(code: string, env: Record<string, string> = {}, flags: readonly string[] = ["--import", register]): Run {
+  const source = `import { Handle } from "./dist/index.js";
+    const open = (label) => Handle.of(label, () => {}, { kind: "key", label });
+    ${code}`;
+  const { NODE_OPTIONS: _, ...inherited } = process.env;
+  const args = [...flags, "--expose-gc", "--input-type=module", "-e", source];
+  return spawnSync(process.execPath, args, { encoding: "utf8", env: { ...inherited, ...env } });
+}
+
+const full = { LASTREF_LEAKS: "full" };
+
+describe("lastref/register", () => {
+  it("prints one summary of what is still open when the process ends", () => {
+    const { status, stderr } = run(
+      `globalThis.kept = ["a", "b"].map((label) => open(label)); open("c").decrRef();`,
+      full,
+    );
+    expect(status).toBe(0);
+    expect(stderr.match(/at exit:/g)).toHaveLength(1);
+    expect(stderr).toContain("lastref: 2 leaks in 1 group (level full)");
+    expect(stderr).not.toContain(`"c"`);
+  });
+
+  it("prints it also for a program that never leaves its first turn, and for one that calls exit", () => {
+    expect(run(`open("a");`, full).stderr).toContain("1 leak");
+    const { status, stderr } = run(`open("a"); process.exit(3);`, { ...full, LASTREF_LEAKS_EXIT_CODE: "7" });
+    expect(status).toBe(3);
+    expect(stderr).toContain("1 leak");
+  });
+
+  it("prints nothing where nothing is open, or nothing is tracked", () => {
+    expect(run(`open("a").decrRef();`, full)).toMatchObject({ status: 0, stderr: "" });
+    expect(run(`open("a");`)).toMatchObject({ status: 0, stderr: "" });
+  });
+
+  it("sets the exit code where that is asked for, and only for a leak", () => {
+    const env = { ...full, LASTREF_LEAKS_EXIT_CODE: "7" };
+    expect(run(`globalThis.kept = open("a");`, env).status).toBe(7);
+    expect(run(`open("a").decrRef();`, env).status).toBe(0);
+  });
+
+  it("loads by --require as well, and both copies share one state", () => {
+    const { stderr } = run(`globalThis.kept = open("a");`, full, ["--require", "./dist/register.cjs"]);
+    expect(stderr).toContain("1 leak");
+  });
+
+  it("publishes to its channels", () => {
+    const { stdout } = run(
+      `import { subscribe } from "node:diagnostics_channel";
+      for (const name of ["lastref:open", "lastref:free", "lastref:leak"]) {
+        subscribe(name, ({ kind, label, verdict }) => console.log(name, kind, label, verdict ?? ""));
+      }
+      const { settle } = await import("./dist/leaks.js");
+      open("a").decrRef();
+      (() => void open("b"))();
+      await settle();`,
+      full,
+    );
+    expect(
+      stdout
+        .trim()
+        .split("\n")
+        .map((line) => line.trim()),
+    ).toEqual(["lastref:open key a", "lastref:free key a", "lastref:open key b", "lastref:leak key b dropped"]);
+  });
+
+  it("says so when the level is none", () => {
+    const { status, stderr } = run(`open("a");`, { LASTREF_LEAKS: "all" });
+    expect(status).toBe(0);
+    expect(stderr).toContain(`received "all"`);
+  });
+
+  it("names the worker that leaks", () => {
+    const { stderr } = run(
+      `import { Worker } from "node:worker_threads";
+      const index = new URL("file://" + process.cwd() + "/dist/index.js").href;
+      const code = \`import(\${JSON.stringify(index)}).then(({ Handle }) => {
+        globalThis.kept = Handle.of("x", () => {}, { kind: "key", label: "in the worker" });
+      })\`;
+      await new Promise((resolve) => new Worker(code, { eval: true }).on("exit", resolve));`,
+      full,
+    );
+    expect(stderr).toMatch(/in worker \d+, at exit: lastref: 1 leak/);
+    expect(stderr).toContain("in the worker");
+  });
+});

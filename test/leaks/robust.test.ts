@@ -1,0 +1,111 @@
+import { spawnSync } from "node:child_process";
+import { describe, expect, it } from "vitest";
+import { defineResource, Handle } from "../../src/index";
+import { leakReport, liveHandles } from "../../src/leaks/index";
+import { tracked } from "./support";
+
+const errors = Error as unknown as Record<string, unknown>;
+
+/** Runs a body with a property of `Error` changed, and sees to it that the detector has left it as it was. */
+async function withError(name: string, change: PropertyDescriptor | undefined, body: () => unknown): Promise<void> {
+  const before = Object.getOwnPropertyDescriptor(Error, name);
+  if (change === undefined) delete errors[name];
+  else Object.defineProperty(Error, name, { configurable: true, ...change });
+  const changed = Object.getOwnPropertyDescriptor(Error, name);
+  try {
+    await body();
+    expect(Object.getOwnPropertyDescriptor(Error, name)).toEqual(changed);
+  } finally {
+    if (before === undefined) delete errors[name];
+    else Object.defineProperty(Error, name, before);
+  }
+}
+
+function siteOfOne(): string {
+  const handle = Handle.of("x", () => {}, { kind: "key" });
+  const [{ opened = "" } = {}] = liveHandles();
+  handle.decrRef();
+  return opened;
+}
+
+describe("a program that has changed Error", () => {
+  it.each<[string, string, PropertyDescriptor | undefined]>([
+    ["stackTraceLimit deleted", "stackTraceLimit", undefined],
+    ["stackTraceLimit 0", "stackTraceLimit", { value: 0, writable: true, enumerable: true }],
+    ["stackTraceLimit no number", "stackTraceLimit", { value: "many", writable: true, enumerable: true }],
+    [
+      "prepareStackTrace that maps",
+      "prepareStackTrace",
+      {
+        value: (_: Error, frames: unknown[]) => `Error\n${frames.map((frame) => `    at ${frame}`).join("\n")}`,
+        writable: true,
+      },
+    ],
+    [
+      "prepareStackTrace that throws",
+      "prepareStackTrace",
+      {
+        value: () => {
+          throw new Error("broken");
+        },
+        writable: true,
+      },
+    ],
+    [
+      "prepareStackTrace that returns an array",
+      "prepareStackTrace",
+      { value: (_: Error, frames: unknown) => frames, writable: true },
+    ],
+  ])("gets its sites all the same, and finds it unchanged: %s", async (_, name, change) => {
+    await tracked({}, async () => {
+      await withError(name, change, () => expect(siteOfOne()).toContain("robust.test.ts"));
+    });
+  });
+
+  it("hears of a formatter that failed", async () => {
+    const { report } = await tracked({}, async () => {
+      const value = (): never => {
+        throw new Error("broken");
+      };
+      await withError("prepareStackTrace", { value, writable: true }, siteOfOne);
+    });
+    expect(report).toContain("Error.prepareStackTrace failed on");
+  });
+
+  it("is no worse off with a limit that cannot be changed", async () => {
+    const code = `
+      import { Handle } from "./dist/index.js";
+      import { liveHandles, trackLeaks, leakReport } from "./dist/leaks.js";
+      trackLeaks();
+      const handle = Handle.of(1, () => {}, { kind: "key" });
+      const [live] = liveHandles();
+      handle.decrRef();
+      try { handle.decrRef(); } catch (error) { console.log(error.code, live.kind, typeof live.opened); }
+      console.log(String(leakReport()).includes("over-released"));
+    `;
+    const flags = ["--frozen-intrinsics", "--input-type=module", "-e", code];
+    const run = spawnSync(process.execPath, flags, { encoding: "utf8" });
+    expect(run.stdout).toBe("ERR_REFCOUNT key string\ntrue\n");
+  });
+});
+
+describe("a definition whose functions throw", () => {
+  it("is recorded with a label that says so", async () => {
+    const Broken = defineResource({
+      kind: "broken",
+      free: () => {},
+      label: () => {
+        throw new Error("no name");
+      },
+      bytes: () => {
+        throw new Error("no size");
+      },
+    });
+    await tracked({}, () => {
+      const handle = Broken.open("a");
+      expect(liveHandles().map(({ label, bytes }) => [label, bytes])).toEqual([["(no label: no name)", 0]]);
+      expect(String(leakReport())).toContain("no name");
+      handle.decrRef();
+    });
+  });
+});

@@ -1,0 +1,149 @@
+import { Redis as IORedis } from "ioredis";
+import IOValkey from "iovalkey";
+import { createClient, createClientPool, createCluster } from "redis";
+import { afterAll, beforeAll, describe, expect, it } from "vitest";
+import { fromGlide, fromIoredis, fromNodeRedis, Leases, type SendCommand } from "../../src/leases/index";
+import { type Raw, TestServer, until } from "./servers";
+
+let server: TestServer;
+let cluster: TestServer;
+let raw: Raw;
+const closers: (() => unknown)[] = [];
+
+beforeAll(async () => {
+  [server, cluster] = await Promise.all([
+    TestServer.start(),
+    TestServer.start("--cluster-enabled", "yes", "--cluster-announce-ip", "127.0.0.1"),
+  ]);
+  raw = await server.raw();
+  const look = await cluster.raw();
+  await look.do("CLUSTER", "ADDSLOTSRANGE", "0", "16383");
+  await until("the cluster is up", async () => String(await look.do("CLUSTER", "INFO")).includes("cluster_state:ok"));
+});
+afterAll(async () => {
+  for (const close of closers) await close();
+  await Promise.all([server.stop(), cluster.stop()]);
+});
+
+interface Client {
+  readonly send: SendCommand;
+  /** What the client puts before a key. */
+  readonly prefix?: string;
+  readonly on?: "cluster";
+}
+
+const clients: Record<string, () => Promise<Client>> = {
+  "a node-redis client": async () => {
+    const client = createClient({ socket: { port: server.port, host: "127.0.0.1" } });
+    await client.connect();
+    closers.push(() => client.destroy());
+    return { send: fromNodeRedis(client) };
+  },
+  "a node-redis client on RESP2": async () => {
+    const client = createClient({ RESP: 2, socket: { port: server.port, host: "127.0.0.1" } });
+    await client.connect();
+    closers.push(() => client.destroy());
+    return { send: fromNodeRedis(client) };
+  },
+  "a node-redis pool": async () => {
+    const pool = createClientPool({ socket: { port: server.port, host: "127.0.0.1" } }, { minimum: 2, maximum: 2 });
+    await pool.connect();
+    closers.push(() => pool.destroy());
+    return { send: fromNodeRedis(pool) };
+  },
+  "a node-redis cluster": async () => {
+    const client = createCluster({ rootNodes: [{ url: `redis://127.0.0.1:${cluster.port}` }] });
+    await client.connect();
+    closers.push(() => client.destroy());
+    return { send: fromNodeRedis(client), on: "cluster" };
+  },
+  "an ioredis client": async () => {
+    const client = new IORedis(server.port, "127.0.0.1");
+    closers.push(() => client.disconnect());
+    return { send: fromIoredis(client) };
+  },
+  "an ioredis client with a prefix": async () => {
+    const client = new IORedis(server.port, "127.0.0.1", { keyPrefix: "app:" });
+    closers.push(() => client.disconnect());
+    return { send: fromIoredis(client), prefix: "app:" };
+  },
+  "an ioredis cluster": async () => {
+    const client = new IORedis.Cluster([{ port: cluster.port, host: "127.0.0.1" }], { keyPrefix: "app:" });
+    closers.push(() => client.disconnect());
+    return { send: fromIoredis(client), prefix: "app:", on: "cluster" };
+  },
+  "an iovalkey client": async () => {
+    const client = new IOValkey(server.port, "127.0.0.1", { keyPrefix: "app:" });
+    closers.push(() => client.disconnect());
+    return { send: fromIoredis(client), prefix: "app:" };
+  },
+};
+
+describe.each(Object.entries(clients))("%s", (_, connect) => {
+  it.each([true, false])("acquires, is refused, renews, loses and gives back (fence: %s)", async (fence) => {
+    const { send, prefix = "", on } = await connect();
+    const look = on === "cluster" ? await cluster.raw() : raw;
+    await look.do("FLUSHALL");
+    await look.do("SCRIPT", "FLUSH");
+    const key = `${prefix}lastref:{matrix}`;
+    await using here = new Leases({ nodes: [send], ttl: 300, fence });
+    await using elsewhere = new Leases({ nodes: [send], ttl: 300, fence });
+    const first = await here.acquire("matrix");
+    expect(await look.do("GET", key)).toBe(first.value.token);
+    expect(await look.do("DBSIZE")).toBe(fence ? 2 : 1);
+    expect(await elsewhere.tryAcquire("matrix")).toBeUndefined();
+    const error = await elsewhere.acquire("matrix", { wait: 60 }).catch((error) => error);
+    expect(error.remaining).toBeGreaterThan(0);
+    const { deadline, released } = first.value;
+    await until("it is renewed", () => first.value.deadline > deadline);
+    await first.decrRef();
+    expect(await released).toBe("released");
+    expect(await look.do("EXISTS", key)).toBe(0);
+    const second = await elsewhere.acquire("matrix");
+    await look.do("SET", key, "other");
+    await until("it is lost", () => second.value.signal.aborted);
+    await second.decrRef();
+    expect(await second.refCount).toBe(0);
+    expect(await look.do("GET", key)).toBe("other");
+    const forced = await here.force("matrix");
+    expect(await look.do("GET", key)).toBe(forced.value.token);
+    await forced.decrRef();
+    expect(await look.do("DBSIZE")).toBe(fence ? 1 : 0);
+  });
+
+  it("means one key by every command, whether or not the client knows it", async () => {
+    const { send, prefix = "", on } = await connect();
+    const look = on === "cluster" ? await cluster.raw() : raw;
+    // This server knows neither; which key was meant is in its message.
+    for (const command of ["DELEX", "DELIFEQ"]) {
+      const error = (await send([command, "lastref:{matrix}", "IFEQ", "x"]).catch((error) => error)) as Error;
+      expect(error.message).toMatch(/unknown command/);
+      expect(error.message).toContain(`'${prefix}lastref:{matrix}'`);
+    }
+    await look.do("FLUSHALL");
+    await send(["SET", "lastref:{matrix}", "x", "PX", "1000"]);
+    expect(await look.do("GET", `${prefix}lastref:{matrix}`)).toBe("x");
+  });
+});
+
+describe("fromGlide()", () => {
+  it("sends the words as a custom command", async () => {
+    const glide = { customCommand: (args: string[]) => raw.send(args) };
+    await using leases = new Leases({ nodes: [fromGlide(glide)], ttl: 300 });
+    const handle = await leases.acquire("glide");
+    expect(await raw.do("GET", "lastref:{glide}")).toBe(handle.value.token);
+    await handle.decrRef();
+  });
+});
+
+describe("An adapter", () => {
+  it("refuses what is no client of its kind", () => {
+    expect(() => fromNodeRedis({} as never)).toThrow(
+      "fromNodeRedis expected one that has sendCommand, received object",
+    );
+    expect(() => fromIoredis(undefined as never)).toThrow("fromIoredis expected one that has call, received undefined");
+    expect(() => fromGlide(null as never)).toThrow("fromGlide expected one that has customCommand, received null");
+    const odd = { options: { keyPrefix: new Uint8Array(1) }, call: async () => 1, getBuiltinCommands: () => [] };
+    expect(() => fromIoredis(odd)).toThrow("expected a keyPrefix that is a string");
+  });
+});

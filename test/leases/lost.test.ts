@@ -1,0 +1,342 @@
+import { afterAll, beforeAll, describe, expect, it, vi } from "vitest";
+import { LeaseLostError } from "../../src/index";
+import { Leases, type LeasesOptions, type SendCommand } from "../../src/leases/index";
+import { pause, type Raw, Relay, TestServer, until, watchLag } from "./servers";
+
+// Every scenario has a server of its own where it hurts one, so that they can run side by side.
+let server: TestServer;
+let send: SendCommand;
+let raw: Raw;
+const faults: unknown[] = [];
+const fault = (error: unknown): unknown => faults.push(error);
+
+beforeAll(async () => {
+  process.on("unhandledRejection", fault);
+  process.on("uncaughtException", fault);
+  server = await TestServer.start();
+  send = await server.client();
+  raw = await server.raw();
+});
+afterAll(async () => {
+  await server.stop();
+  process.off("unhandledRejection", fault);
+  process.off("uncaughtException", fault);
+  expect(faults).toEqual([]);
+});
+
+const make = (options: Partial<LeasesOptions> = {}): Leases => new Leases({ nodes: [send], ttl: 600, ...options });
+const keyOf = (name: string): string => `lastref:{${name}}`;
+
+/** A server to hurt, its lease, and when the loss was heard of. */
+async function doomed(options: Partial<LeasesOptions> = {}) {
+  const own = await TestServer.start();
+  const failed: string[] = [];
+  const leases = new Leases({
+    nodes: [await own.client()],
+    ttl: 1000,
+    onReleaseFailed: (name) => failed.push(name),
+    ...options,
+  });
+  const lag = watchLag();
+  const handle = await leases.acquire("doomed");
+  let abortedAt = Number.NaN;
+  handle.value.signal.addEventListener("abort", () => {
+    abortedAt = performance.now();
+  });
+  return {
+    own,
+    leases,
+    handle,
+    failed,
+    lag,
+    get abortedAt() {
+      return abortedAt;
+    },
+    async end() {
+      lag.stop();
+      await leases.close();
+      await own.stop();
+    },
+  };
+}
+
+describe.concurrent("A lease", () => {
+  it("is renewed for as long as it is held, with few commands", async ({ expect }) => {
+    let commands = 0;
+    const counted: SendCommand = (args) => {
+      commands++;
+      return send(args);
+    };
+    await using leases = make({ nodes: [counted] });
+    const handle = await leases.acquire("long");
+    commands = 0;
+    let least = Infinity;
+    const end = performance.now() + 2000;
+    while (performance.now() < end) {
+      least = Math.min(least, Number(await raw.do("PTTL", keyOf("long"))));
+      await pause(20);
+    }
+    expect(handle.value.held).toBe(true);
+    expect(handle.value.signal.aborted).toBe(false);
+    expect(least).toBeGreaterThan(200);
+    // The first renewal had to load its script.
+    expect(commands).toBeLessThanOrEqual(11);
+    expect(commands).toBeGreaterThanOrEqual(5);
+    await handle.decrRef();
+    await pause(700);
+    expect(await raw.do("EXISTS", keyOf("long"))).toBe(0);
+  });
+
+  it.each([
+    ["deleted", (key: string) => raw.do("DEL", key)],
+    ["overwritten", (key: string) => raw.do("SET", key, "other", "PX", "60000")],
+    ["made a list", (key: string) => raw.do("DEL", key).then(() => raw.do("RPUSH", key, "x"))],
+  ])("whose key was %s is lost at the next renewal, and not made again", async (how, hurt) => {
+    const lost: unknown[] = [];
+    await using leases = make({ onLost: (...args) => lost.push(args) });
+    const handle = await leases.acquire(how);
+    const lease = handle.value;
+    const { signal } = lease;
+    const lag = watchLag();
+    await hurt(keyOf(how));
+    const began = performance.now();
+    await until("the loss is heard of", () => signal.aborted);
+    expect(performance.now() - began).toBeLessThan(200 + 50 + lag.worst + 10);
+    lag.stop();
+    const error = signal.reason as LeaseLostError;
+    expect(error).toBeInstanceOf(LeaseLostError);
+    expect(error).toMatchObject({ name: "LeaseLostError", code: "ERR_LEASE_LOST", reason: "taken", label: how });
+    expect(error.lastRenewedAt).toBeLessThan(error.deadline as number);
+    expect(error.message).toBe(`Cannot rely on lease "${how}": its key was deleted or is held by somebody else`);
+    expect(lease.held).toBe(false);
+    expect(() => lease.assertHeld()).toThrow(error);
+    expect(lost).toEqual([[how, error]]);
+    const left = how === "deleted" ? 0 : 1;
+    expect(await raw.do("EXISTS", keyOf(how))).toBe(left);
+    await handle.decrRef();
+    expect(await lease.released).toBe("not-held");
+    expect(await raw.do("EXISTS", keyOf(how))).toBe(left);
+    await raw.do("DEL", keyOf(how));
+  });
+
+  it("survives a renewal whose answer is lost with its connection, which moves no deadline", async () => {
+    const proxy = await Relay.start(server.port);
+    await using leases = make({ nodes: [await server.client(proxy.port)], ttl: 900, commandTimeout: 100 });
+    const handle = await leases.acquire("dropped");
+    const { deadline } = handle.value;
+    proxy.drop = 1;
+    await until("the reply was dropped", () => proxy.drop === 0);
+    await pause(150);
+    expect(handle.value.deadline).toBe(deadline);
+    await until("the next renewal", () => handle.value.deadline > deadline);
+    expect(handle.value.signal.aborted).toBe(false);
+    await handle.decrRef();
+    proxy.close();
+  });
+
+  it("counts its time from when a renewal was sent, not from when it was answered", async () => {
+    const proxy = await Relay.start(server.port);
+    const extended: number[] = [];
+    const through = await server.client(proxy.port);
+    const spied: SendCommand = (args) => {
+      extended.push(performance.now());
+      return through(args);
+    };
+    await using leases = make({ nodes: [spied], ttl: 1000, commandTimeout: 900 });
+    const handle = await leases.acquire("slow");
+    const { deadline } = handle.value;
+    extended.length = 0;
+    proxy.delay = 400;
+    await until("a renewal was answered", () => handle.value.deadline > deadline);
+    expect(handle.value.deadline).toBeLessThanOrEqual((extended[0] as number) + 1000 - 12);
+    expect(handle.value.deadline).toBeGreaterThan((extended[0] as number) + 1000 - 12 - 50);
+    proxy.delay = 0;
+    await handle.decrRef();
+    proxy.close();
+  });
+
+  it("on a server that freezes is lost by its deadline, and stays lost", async () => {
+    const scene = await doomed();
+    const { handle, own, lag } = scene;
+    const lease = handle.value;
+    await pause(100);
+    own.freeze();
+    while (lease.held) await pause(1);
+    // Read in this turn: the deadline is no later than now.
+    const { deadline } = lease;
+    expect(performance.now()).toBeGreaterThanOrEqual(deadline);
+    await until("the loss is heard of", () => lease.signal.aborted);
+    expect(scene.abortedAt).toBeGreaterThanOrEqual(deadline);
+    expect(scene.abortedAt - deadline).toBeLessThan(50 + lag.worst);
+    expect(lease.signal.reason.reason).toBe("expired");
+    const began = performance.now();
+    await handle.decrRef();
+    expect(performance.now() - began).toBeLessThan(333 + 333 + 50 + lag.worst);
+    expect(await lease.released).toBe("unknown");
+    expect(scene.failed).toEqual(["doomed"]);
+    own.thaw();
+    const look = await own.raw();
+    await until("the key is gone", async () => (await look.do("EXISTS", keyOf("doomed"))) === 0, 1500);
+    expect(lease.held).toBe(false);
+    await scene.end();
+  });
+
+  it("on a server that crashes is lost by its deadline", async () => {
+    const scene = await doomed();
+    const { handle, own, lag } = scene;
+    const { signal } = handle.value;
+    await own.crash();
+    await until("the loss is heard of", () => signal.aborted);
+    expect(scene.abortedAt - signal.reason.deadline).toBeLessThan(50 + lag.worst);
+    await handle.decrRef();
+    expect(scene.failed).toEqual(["doomed"]);
+    await scene.end();
+  });
+
+  it("on a server that forgets everything is lost, and another name can be had at once", async () => {
+    const scene = await doomed({ ttl: 300 });
+    const { handle, own, leases } = scene;
+    await (await own.raw()).do("FLUSHALL");
+    const other = await leases.acquire("other", { wait: 200 });
+    await until("the loss is heard of", () => handle.value.signal.aborted);
+    expect(handle.value.signal.reason.reason).toBe("taken");
+    await handle.decrRef();
+    await other.decrRef();
+    await scene.end();
+  });
+
+  it("on a server that restarts without it is lost, and not made again", async () => {
+    const scene = await doomed();
+    const { handle, own } = scene;
+    await own.crash();
+    await own.boot();
+    await until("the loss is heard of", () => handle.value.signal.aborted);
+    expect(["taken", "expired"]).toContain(handle.value.signal.reason.reason);
+    expect(await (await own.raw()).do("EXISTS", keyOf("doomed"))).toBe(0);
+    await handle.decrRef();
+    await scene.end();
+  });
+
+  it("whose server is frozen is given back within the bound, with an unknown outcome", async () => {
+    const scene = await doomed({ commandTimeout: 200 });
+    const { handle, own, lag } = scene;
+    own.freeze();
+    const { released } = handle.value;
+    const began = performance.now();
+    await handle[Symbol.asyncDispose]();
+    expect(performance.now() - began).toBeLessThan(400 + 50 + lag.worst);
+    expect(await released).toBe("unknown");
+    expect(scene.failed).toEqual(["doomed"]);
+    own.thaw();
+    const look = await own.raw();
+    await until("the key is gone", async () => (await look.do("EXISTS", keyOf("doomed"))) === 0, 1500);
+    await scene.end();
+  });
+
+  it("is held no longer than maxHold, and its key is deleted then", async () => {
+    await using leases = make({ ttl: 500, maxHold: 1200 });
+    const lag = watchLag();
+    const handle = await leases.acquire("max");
+    const began = performance.now();
+    const { signal, released } = handle.value;
+    await until("the end", () => signal.aborted);
+    const lasted = performance.now() - began;
+    expect(signal.reason.reason).toBe("max-hold");
+    expect(lasted).toBeGreaterThan(1100);
+    expect(lasted).toBeLessThan(1200 + 50 + lag.worst);
+    lag.stop();
+    expect(await released).toBe("released");
+    expect(await raw.do("EXISTS", keyOf("max"))).toBe(0);
+    await handle.decrRef();
+  });
+
+  it("asks for no longer than maxHold allows", async () => {
+    await using leases = make({ ttl: 5000, maxHold: 400 });
+    const handle = await leases.acquire("short");
+    expect(Number(await raw.do("PTTL", keyOf("short")))).toBeLessThanOrEqual(410);
+    expect(handle.value.remaining).toBeLessThanOrEqual(400);
+    await until("the end", () => !handle.value.held);
+    await handle.decrRef();
+  });
+
+  it("reports a hook that throws, and carries on", async () => {
+    const scene = await doomed({
+      ttl: 300,
+      onLost: () => {
+        throw new Error("a hook that throws");
+      },
+    });
+    const warned = new Promise<Error>((resolve) => process.once("warning", resolve));
+    await (await scene.own.raw()).do("FLUSHALL");
+    expect((await warned).message).toBe("a hook that throws");
+    const again = await scene.leases.acquire("doomed", { wait: 1000 });
+    await again.decrRef();
+    await scene.handle.decrRef();
+    await scene.end();
+  });
+});
+
+describe("Lease.held", () => {
+  it("is false in the very turn in which the event loop comes back too late, and no renewal is sent any more", async () => {
+    const sent: string[] = [];
+    const spied: SendCommand = (args) => {
+      sent.push(args[0] as string);
+      return send(args);
+    };
+    await using leases = make({ nodes: [spied], ttl: 300 });
+    const handle = await leases.acquire("stalled");
+    const lease = handle.value;
+    const { signal } = lease;
+    sent.length = 0;
+    const end = performance.now() + 450;
+    while (performance.now() < end);
+    expect(lease.held).toBe(false);
+    expect(() => lease.assertHeld()).toThrow(LeaseLostError);
+    await Promise.resolve();
+    expect(signal.aborted).toBe(true);
+    expect(signal.reason.reason).toBe("expired");
+    await pause(150);
+    expect(sent).toEqual([]);
+    await handle.decrRef();
+  });
+
+  it("is false when the wall clock says so, and does not come back with it", async () => {
+    await using leases = make({ ttl: 2000 });
+    const handle = await leases.acquire("jumped");
+    const lease = handle.value;
+    const real = Date.now;
+    const clock = vi.spyOn(Date, "now").mockImplementation(() => real() + 60_000);
+    try {
+      expect(lease.held).toBe(false);
+      expect(lease.remaining).toBe(0);
+    } finally {
+      clock.mockRestore();
+    }
+    expect(lease.held).toBe(false);
+    expect(lease.signal.aborted).toBe(true);
+    await handle.decrRef();
+    expect(await lease.released).toBe("released");
+  });
+
+  it("does not last longer because the wall clock was set back", async () => {
+    const own = await TestServer.start();
+    await using leases = make({ nodes: [await own.client()], ttl: 400, commandTimeout: 100 });
+    const handle = await leases.acquire("back");
+    const { deadline } = handle.value;
+    own.freeze();
+    const real = Date.now;
+    const clock = vi.spyOn(Date, "now").mockImplementation(() => real() - 3_600_000);
+    try {
+      while (performance.now() < deadline) {
+        expect(handle.value.held).toBe(performance.now() < deadline);
+        await pause(5);
+      }
+      expect(handle.value.held).toBe(false);
+    } finally {
+      clock.mockRestore();
+    }
+    own.thaw();
+    await handle.decrRef();
+    await own.stop();
+  });
+});

@@ -1,0 +1,27 @@
+import { afterEach, beforeEach, expect, test } from "bun:test";
+import { Handle } from "lastref";
+import { leakGuard, withoutLeaks } from "lastref/testing";
+
+const open = (label) => Handle.of(label, () => {}, { kind: "key", label });
+const inAfterEach = [];
+afterEach(() => {
+  for (const handle of inAfterEach.splice(0)) handle.decrRef();
+});
+// Below the file's own hooks, so that the check runs after them.
+leakGuard({ beforeEach, afterEach });
+
+test("clean", () => {
+  expect(open("a").decrRef()).toBe(true);
+});
+test("guilty: leaves a handle open", () => {
+  open("forgotten");
+});
+test("clean: cleans up in afterEach", () => {
+  inAfterEach.push(open("a"));
+});
+test("failing: keeps its own error", () => {
+  open("not the point");
+  throw new Error("own error");
+});
+test("clean: a body of its own", () => withoutLeaks(async () => void open("a").decrRef()));
+test("guilty: a body of its own", () => withoutLeaks(async () => void open("in the body")));

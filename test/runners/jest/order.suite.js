@@ -1,0 +1,13 @@
+const { Handle } = require("../../../dist/index.cjs");
+const { leakGuard } = require("../../../dist/testing.cjs");
+
+// Above the file's own hooks, or in a setup file: the check runs before them, and accuses a clean test.
+leakGuard({ beforeEach, afterEach });
+const inAfterEach = [];
+afterEach(() => {
+  for (const handle of inAfterEach.splice(0)) handle.decrRef();
+});
+
+test("accused: cleans up in a later afterEach", () => {
+  inAfterEach.push(Handle.of("a", () => {}, { kind: "key", label: "a" }));
+});

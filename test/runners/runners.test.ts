@@ -1,0 +1,92 @@
+import { spawnSync } from "node:child_process";
+import { fileURLToPath } from "node:url";
+import { describe, expect, it } from "vitest";
+
+const here = (path: string): string => fileURLToPath(new URL(path, import.meta.url));
+const bin = (path: string): string => here(`../../node_modules/${path}`);
+
+interface Outcome {
+  readonly name: string;
+  readonly passed: boolean;
+  /** What was printed of its failure, all of it. */
+  readonly message: string;
+}
+
+function run(args: readonly string[], cwd: string): string {
+  const env = { ...process.env, NO_COLOR: "1", FORCE_COLOR: "0", NODE_OPTIONS: "", NODE_TEST_CONTEXT: undefined };
+  const { stdout } = spawnSync(process.execPath, args, { cwd: here(cwd), encoding: "utf8", env });
+  return stdout;
+}
+
+interface JsonReport {
+  readonly testResults: readonly {
+    readonly assertionResults: readonly { title: string; status: string; failureMessages: string[] }[];
+  }[];
+}
+
+function fromJson(stdout: string): Outcome[] {
+  const report = JSON.parse(stdout.slice(stdout.indexOf("{"))) as JsonReport;
+  return report.testResults.flatMap(({ assertionResults }) =>
+    assertionResults.map(({ title, status, failureMessages }) => ({
+      name: title,
+      passed: status === "passed",
+      message: failureMessages.join("\n"),
+    })),
+  );
+}
+
+function fromTap(stdout: string): Outcome[] {
+  return stdout
+    .split(/^\s*# Subtest: /m)
+    .slice(1)
+    .map((part) => {
+      const name = part.slice(0, part.indexOf("\n"));
+      return { name, passed: !/^\s*not ok /m.test(part), message: part };
+    });
+}
+
+const suites: [string, () => Outcome[]][] = [
+  ["vitest", () => fromJson(run([bin("vitest/vitest.mjs"), "run", "--reporter=json", "leaks.suite.mjs"], "vitest"))],
+  ["node:test", () => fromTap(run(["--test-reporter=tap", "leaks.suite.mjs"], "node"))],
+  ["Jest", () => fromJson(run([bin("jest/bin/jest.js"), "--json", "leaks.suite.js"], "jest"))],
+];
+
+describe.each(suites)("a suite in %s", (_, outcomesOf) => {
+  it("fails where it leaks, passes where it is clean, and keeps a test's own error", { timeout: 60_000 }, () => {
+    const outcomes = outcomesOf();
+    const named = (prefix: string): Outcome[] => outcomes.filter(({ name }) => name.startsWith(prefix));
+    expect(named("clean").map(({ name, passed }) => [name, passed])).toEqual(
+      named("clean").map(({ name }) => [name, true]),
+    );
+    expect(named("clean").length).toBeGreaterThanOrEqual(4);
+    expect(named("guilty").length).toBeGreaterThanOrEqual(1);
+    for (const { name, passed, message } of named("guilty")) {
+      expect([name, passed]).toEqual([name, false]);
+      expect(message).toMatch(/held {2}key/);
+      expect(message).toContain("leaks.suite.");
+    }
+    const [failing] = named("failing");
+    expect(failing?.passed).toBe(false);
+    expect(failing?.message).toMatch(/own error/);
+    const leak = failing?.message.indexOf("Leaks found") ?? -1;
+    if (leak >= 0) expect(failing?.message.indexOf("own error")).toBeLessThan(leak);
+  });
+});
+
+describe("a handle that is opened in vitest after its test has ended", () => {
+  it("fails the file, and no other test", { timeout: 60_000 }, () => {
+    const stdout = run([bin("vitest/vitest.mjs"), "run", "--reporter=json", "late.suite.mjs"], "vitest");
+    expect(fromJson(stdout).map(({ passed }) => passed)).toEqual([true, true]);
+    expect(stdout).toContain(`opened after test \\"clean, but a late callback of it opens a handle\\" had ended`);
+    expect(JSON.parse(stdout.slice(stdout.indexOf("{"))).success).toBe(false);
+  });
+});
+
+describe("leakGuard() above the file's own hooks in Jest", () => {
+  it("checks before them, as its documentation says", { timeout: 60_000 }, () => {
+    const outcomes = fromJson(run([bin("jest/bin/jest.js"), "--json", "order.suite.js"], "jest"));
+    expect(outcomes.map(({ name, passed }) => [name, passed])).toEqual([
+      ["accused: cleans up in a later afterEach", false],
+    ]);
+  });
+});
