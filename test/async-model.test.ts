@@ -5,10 +5,12 @@ import type { AsyncHandle } from "../src/async-handle";
 import { defineAsyncResource } from "../src/resource";
 import { ASYNC_OPS, type AsyncImplement, type AsyncStep, AsyncWalk } from "./support/async-model";
 
-const steps = fc.array(
-  fc.record<AsyncStep>({ op: fc.constantFrom(...ASYNC_OPS), a: fc.nat({ max: 20 }), b: fc.nat({ max: 3 }) }),
-  { minLength: 1, maxLength: 120, size: "max" },
-);
+const paths = (maxLength: number) =>
+  fc.array(fc.record<AsyncStep>({ op: fc.constantFrom(...ASYNC_OPS), a: fc.nat({ max: 20 }), b: fc.nat({ max: 3 }) }), {
+    minLength: 1,
+    maxLength,
+    size: "max",
+  });
 
 const real: AsyncImplement = (free) => ({
   Key: defineAsyncResource({ kind: "key", open: (n: number) => n, free }),
@@ -28,7 +30,7 @@ async function walk(implement: AsyncImplement, path: readonly AsyncStep[]): Prom
 
 describe("asynchronous handles and contexts against their model", () => {
   it("agree after each of 20,000 random steps, whenever the frees settle", async () => {
-    const property = fc.asyncProperty(steps, (path) => walk(real, path));
+    const property = fc.asyncProperty(paths(120), (path) => walk(real, path));
     while (taken < 20_000) await fc.assert(property, { numRuns: 50 });
   }, 60_000);
 
@@ -93,7 +95,7 @@ describe("asynchronous handles and contexts against their model", () => {
   it.each(Object.entries(BROKEN))(
     "catch %s, with a shrunk counterexample",
     async (_, implement) => {
-      const property = fc.asyncProperty(steps, (path) => walk(implement, path));
+      const property = fc.asyncProperty(paths(50), (path) => walk(implement, path));
       const found = await fc.check(property, { numRuns: 300, seed: 42 });
       expect(found.failed).toBe(true);
       expect((found.errorInstance as Error).name).toBe("Mismatch");

@@ -5,10 +5,12 @@ import type { Handle } from "../src/handle";
 import { defineResource, type Resource } from "../src/resource";
 import { type Implement, OPS, type Step, Walk } from "./support/model";
 
-const steps = fc.array(
-  fc.record<Step>({ op: fc.constantFrom(...OPS), a: fc.nat({ max: 40 }), b: fc.nat({ max: 5 }) }),
-  { minLength: 1, maxLength: 400, size: "max" },
-);
+const paths = (maxLength: number) =>
+  fc.array(fc.record<Step>({ op: fc.constantFrom(...OPS), a: fc.nat({ max: 40 }), b: fc.nat({ max: 5 }) }), {
+    minLength: 1,
+    maxLength,
+    size: "max",
+  });
 
 const real: Implement = (free, labelled) => ({
   Key: defineResource({
@@ -38,7 +40,7 @@ async function walk(implement: Implement, path: readonly Step[], labelled: boole
 
 describe("handles and contexts against their model", () => {
   it("agree after each of 100,000 random steps", async () => {
-    const property = fc.asyncProperty(steps, fc.boolean(), (path, labelled) => walk(real, path, labelled));
+    const property = fc.asyncProperty(paths(400), fc.boolean(), (path, labelled) => walk(real, path, labelled));
     while (taken < 100_000) await fc.assert(property, { numRuns: 100 });
     expect(taken).toBeGreaterThanOrEqual(100_000);
   }, 60_000);
@@ -130,7 +132,7 @@ describe("handles and contexts against their model", () => {
   it.each(Object.entries(BROKEN))(
     "catch %s, with a shrunk counterexample",
     async (_, implement) => {
-      const property = fc.asyncProperty(steps, fc.boolean(), (path, labelled) => walk(implement, path, labelled));
+      const property = fc.asyncProperty(paths(80), fc.boolean(), (path, labelled) => walk(implement, path, labelled));
       const found = await fc.check(property, { numRuns: 200, seed: 42 });
       expect(found.failed).toBe(true);
       expect((found.errorInstance as Error).name).toBe("Mismatch");

@@ -1,6 +1,9 @@
 import { NoAnswer } from "./command";
 import { cancel, later, now, type Timer } from "./platform";
 
+/** How late a timer is, in milliseconds, when the process did not come to read. */
+const STALLED = 10;
+
 /** One command that waits for its answer. */
 export interface Question {
   readonly command: string;
@@ -67,13 +70,18 @@ export class Asked {
   }
 
   /** It is left to run out when all are answered: the next command is not far, and it keeps no process alive. */
-  #watch(ms: number): void {
+  #watch(ms: number, stalled = false): void {
     this.#timer = later(Math.ceil(ms), () => {
       this.#timer = undefined;
       const time = now();
       for (let question = this.#first(); question !== undefined; question = this.#first()) {
         if (question.due > time) {
           this.#watch(question.due - time);
+          return;
+        }
+        // A process that stood still finds its timers due before it reads what has arrived meanwhile.
+        if (!stalled && time - question.due > STALLED) {
+          this.#watch(0, true);
           return;
         }
         const { command, reject } = question;

@@ -55,7 +55,8 @@ export function isWrongType(error: unknown): boolean {
 
 /** An answer that asking again will not change, unlike a lost connection or a server that is still loading. */
 export function isFinal(error: unknown): boolean {
-  return /^(?:ERR|NOAUTH|NOPERM|WRONGPASS|WRONGTYPE)\b/.test(message(error));
+  const said = message(error);
+  return /^(?:ERR|NOAUTH|NOPERM|WRONGPASS|WRONGTYPE)\b|- (?:ResponseError|PermissionDenied):/.test(said);
 }
 
 /** A command that was not answered in time: whether it was carried out is unknown. */

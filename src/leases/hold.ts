@@ -96,10 +96,6 @@ export class Hold {
     return this.#deadline;
   }
 
-  get renewedAt(): number {
-    return this.#renewedAt;
-  }
-
   /** Milliseconds until the first of the two clocks says that it is over; 0 once it is. */
   get remaining(): number {
     if (this.#end !== undefined) return 0;

@@ -5,6 +5,7 @@ import { HandleImpl } from "../handle";
 import { defineAsyncResource } from "../resource";
 import type { Hold, Listeners, ReleaseOutcome } from "./hold";
 import { type Controller, platform, type Signal } from "./platform";
+import { factsOf } from "./refusals";
 
 /**
  * A lock on a server, for as long as its time to live is renewed: what the handle of a lease holds.
@@ -85,7 +86,7 @@ class LeaseImpl implements Lease {
     if (fence !== undefined) return fence;
     throw new LeaseUnsupportedError(
       `Cannot read the fence of lease "${this.name}": it was acquired without one; see the fence option`,
-      { kind: "lease", label: this.name, refCount: 0, owed: 0 },
+      factsOf(this.name),
     );
   }
 
@@ -123,12 +124,7 @@ class LeaseImpl implements Lease {
   assertHeld(): void {
     if (this.held) return;
     if (this.#hold.lost !== undefined) throw this.#hold.lost;
-    throw new UseAfterFreeError(`Cannot rely on lease "${this.name}": it was given back`, {
-      kind: "lease",
-      label: this.name,
-      refCount: 0,
-      owed: 0,
-    });
+    throw new UseAfterFreeError(`Cannot rely on lease "${this.name}": it was given back`, factsOf(this.name));
   }
 
   toString(): string {

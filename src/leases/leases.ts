@@ -1,12 +1,12 @@
 import { ASYNC_DISPOSE, INSPECT } from "../account";
 import type { AsyncHandle } from "../async-handle";
-import { LeaseLostError, LeaseTimeoutError, LeaseUnsupportedError, received } from "../errors";
 import { Hold, type Keeper, remaining, type Sent, type Times } from "./hold";
 import { type Lease, openLease } from "./lease";
 import { Line, Waiter } from "./line";
 import { CannotCompare, type Keys } from "./node";
 import {
   type AcquireOptions,
+  checkSignal,
   checkWait,
   type ForceOptions,
   type LeasesOptions,
@@ -15,6 +15,7 @@ import {
 } from "./options";
 import { now, randomToken } from "./platform";
 import { type Attempt, Quorum } from "./quorum";
+import { closed, unanswered, unsupported } from "./refusals";
 
 /**
  * Locks on one Valkey or Redis server, or on a majority of several.
@@ -32,12 +33,8 @@ import { type Attempt, Quorum } from "./quorum";
  *
  * @example One holder at a time
  * ```ts
- * const store = new Map<string, string>();
- * const send: SendCommand = async ([command, script, , lock, , token]) => {
- *   if (command !== "EVALSHA") return null; // a client of yours: fromNodeRedis(client)
- *   if (token !== undefined && store.get(lock ?? "") === undefined) store.set(lock ?? "", token);
- *   return script === undefined ? null : [1, 1];
- * };
+ * // A server that agrees to everything; yours is fromNodeRedis(client), fromIoredis(client) or fromGlide(client).
+ * const send: SendCommand = async ([, , keys]) => (keys === "2" ? [1, 1] : 1);
  * const leases = new Leases({ nodes: [send], ttl: 5000 });
  * const lease = await leases.acquire("reports/daily", { wait: 1000 });
  * console.log(lease.value.held, lease.value.fence); // true 1
@@ -308,37 +305,4 @@ const MOST_IDLE = 256;
 interface Ending {
   readonly attempt: Attempt;
   readonly hold: Hold | undefined;
-}
-
-function checkSignal(signal: unknown): void {
-  if (signal === undefined) return;
-  if (typeof (signal as { addEventListener?: unknown } | null)?.addEventListener !== "function") {
-    throw new TypeError(`Cannot acquire a lease: expected signal to be an AbortSignal, received ${received(signal)}`);
-  }
-}
-
-function factsOf(name: string): { kind: string; label: string; refCount: number; owed: number } {
-  return { kind: "lease", label: name, refCount: 0, owed: 0 };
-}
-
-function closed(name: string): LeaseLostError {
-  return new LeaseLostError(`Cannot acquire lease "${name}": the leases were closed`, {
-    ...factsOf(name),
-    reason: "closed",
-    deadline: undefined,
-    lastRenewedAt: undefined,
-  });
-}
-
-function unsupported(name: string, why: string): LeaseUnsupportedError {
-  return new LeaseUnsupportedError(`Cannot acquire lease "${name}": ${why}`, factsOf(name));
-}
-
-function unanswered(name: string, cause: unknown): LeaseTimeoutError {
-  return new LeaseTimeoutError(`Cannot force lease "${name}": too few servers answered`, {
-    ...factsOf(name),
-    waited: 0,
-    remaining: undefined,
-    cause,
-  });
 }

@@ -4,6 +4,7 @@ import type { Hold, Times } from "./hold";
 import type { Lease } from "./lease";
 import type { Keys } from "./node";
 import { cancel, later, now, type Signal, type Timer } from "./platform";
+import { factsOf } from "./refusals";
 
 /** One caller that waits for a lease, and its place in its line. Settling it takes it out of its line, with its timer and its listener. */
 export class Waiter {
@@ -74,10 +75,7 @@ export class Waiter {
         : "too few servers answered to know who holds it";
     this.fail(
       new LeaseTimeoutError(`Cannot acquire lease "${name}": waited ${waited} ms and ${why}`, {
-        kind: "lease",
-        label: name,
-        refCount: 0,
-        owed: 0,
+        ...factsOf(name),
         waited,
         remaining: left,
         cause: fault,

@@ -187,6 +187,13 @@ export function checkWait(wait: unknown): number {
   return whole("wait", wait, 0);
 }
 
+export function checkSignal(signal: unknown): void {
+  if (signal === undefined) return;
+  if (typeof (signal as { addEventListener?: unknown } | null)?.addEventListener !== "function") {
+    throw new TypeError(`Cannot acquire a lease: expected signal to be an AbortSignal, received ${received(signal)}`);
+  }
+}
+
 function whole(option: string, value: unknown, least = 1): number {
   if (typeof value !== "number" || !Number.isInteger(value) || value < least || value > LONGEST) {
     const what = typeof value === "number" ? String(value) : received(value);

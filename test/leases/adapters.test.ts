@@ -1,3 +1,4 @@
+import { GlideClient, GlideClusterClient, Logger } from "@valkey/valkey-glide";
 import { Redis as IORedis } from "ioredis";
 import IOValkey from "iovalkey";
 import { createClient, createClientPool, createCluster } from "redis";
@@ -11,6 +12,8 @@ let raw: Raw;
 const closers: (() => unknown)[] = [];
 
 beforeAll(async () => {
+  // It logs every error reply, also those that are answered to.
+  Logger.setLoggerConfig("off");
   [server, cluster] = await Promise.all([
     TestServer.start(),
     TestServer.start("--cluster-enabled", "yes", "--cluster-announce-ip", "127.0.0.1"),
@@ -77,6 +80,22 @@ const clients: Record<string, () => Promise<Client>> = {
     closers.push(() => client.disconnect());
     return { send: fromIoredis(client), prefix: "app:" };
   },
+  "a valkey-glide client": async () => {
+    const client = await GlideClient.createClient({
+      addresses: [{ port: server.port, host: "127.0.0.1" }],
+      requestTimeout: 5000,
+    });
+    closers.push(() => client.close());
+    return { send: fromGlide(client) };
+  },
+  "a valkey-glide cluster": async () => {
+    const client = await GlideClusterClient.createClient({
+      addresses: [{ port: cluster.port, host: "127.0.0.1" }],
+      requestTimeout: 5000,
+    });
+    closers.push(() => client.close());
+    return { send: fromGlide(client), on: "cluster" };
+  },
 };
 
 describe.each(Object.entries(clients))("%s", (_, connect) => {
@@ -86,8 +105,8 @@ describe.each(Object.entries(clients))("%s", (_, connect) => {
     await look.do("FLUSHALL");
     await look.do("SCRIPT", "FLUSH");
     const key = `${prefix}lastref:{matrix}`;
-    await using here = new Leases({ nodes: [send], ttl: 300, fence });
-    await using elsewhere = new Leases({ nodes: [send], ttl: 300, fence });
+    await using here = new Leases({ nodes: [send], ttl: 600, fence });
+    await using elsewhere = new Leases({ nodes: [send], ttl: 600, fence });
     const first = await here.acquire("matrix");
     expect(await look.do("GET", key)).toBe(first.value.token);
     expect(await look.do("DBSIZE")).toBe(fence ? 2 : 1);
@@ -127,12 +146,20 @@ describe.each(Object.entries(clients))("%s", (_, connect) => {
 });
 
 describe("fromGlide()", () => {
-  it("sends the words as a custom command", async () => {
-    const glide = { customCommand: (args: string[]) => raw.send(args) };
-    await using leases = new Leases({ nodes: [fromGlide(glide)], ttl: 300 });
-    const handle = await leases.acquire("glide");
-    expect(await raw.do("GET", "lastref:{glide}")).toBe(handle.value.token);
-    await handle.decrRef();
+  it("says in its own words what the server refuses, and is understood", async () => {
+    const client = await GlideClient.createClient({
+      addresses: [{ port: server.port, host: "127.0.0.1" }],
+      requestTimeout: 5000,
+    });
+    closers.push(() => client.close());
+    await raw.do("ACL", "SETUSER", "bare", "on", "nopass", "~*", "&*", "+@all", "-@scripting");
+    await using leases = new Leases({ nodes: [fromGlide(client)], ttl: 600 });
+    await raw.do("SET", "lastref:{worded}:fence", "no number");
+    await expect(leases.acquire("worded")).rejects.toThrow("value is not an integer");
+    await client.customCommand(["AUTH", "bare", "any"]);
+    await using forbidden = new Leases({ nodes: [fromGlide(client)], ttl: 600 });
+    await expect(forbidden.acquire("forbidden")).rejects.toMatchObject({ code: "ERR_LEASE_UNSUPPORTED" });
+    expect(await raw.do("EXISTS", "lastref:{worded}", "lastref:{forbidden}")).toBe(0);
   });
 });
 

@@ -5,7 +5,7 @@ import { type AccountRecord, type ResourceFacts, realm } from "../../src/tracker
 import { pause, type Raw, TestServer, until } from "./servers";
 
 const gc = (globalThis as unknown as { gc(): void }).gc;
-const TTL = 400;
+const TTL = 600;
 
 let server: TestServer;
 let send: SendCommand;

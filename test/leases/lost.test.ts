@@ -67,23 +67,23 @@ describe.concurrent("A lease", () => {
       commands++;
       return send(args);
     };
-    await using leases = make({ nodes: [counted] });
+    await using leases = make({ nodes: [counted], ttl: 900 });
     const handle = await leases.acquire("long");
     commands = 0;
     let least = Infinity;
-    const end = performance.now() + 2000;
+    const end = performance.now() + 2700;
     while (performance.now() < end) {
       least = Math.min(least, Number(await raw.do("PTTL", keyOf("long"))));
       await pause(20);
     }
     expect(handle.value.held).toBe(true);
     expect(handle.value.signal.aborted).toBe(false);
-    expect(least).toBeGreaterThan(200);
+    expect(least).toBeGreaterThan(300);
     // The first renewal had to load its script.
     expect(commands).toBeLessThanOrEqual(11);
     expect(commands).toBeGreaterThanOrEqual(5);
     await handle.decrRef();
-    await pause(700);
+    await pause(1000);
     expect(await raw.do("EXISTS", keyOf("long"))).toBe(0);
   });
 
@@ -120,24 +120,31 @@ describe.concurrent("A lease", () => {
   });
 
   it("survives a renewal whose answer is lost with its connection, which moves no deadline", async () => {
-    const proxy = await Relay.start(server.port);
-    await using leases = make({ nodes: [await server.client(proxy.port)], ttl: 900, commandTimeout: 100 });
+    const relay = await Relay.start(server.port);
+    const through = await server.client(relay.port);
+    const sent: number[] = [];
+    const spied: SendCommand = (args) => {
+      sent.push(performance.now());
+      return through(args);
+    };
+    await using leases = make({ nodes: [spied], ttl: 1800, commandTimeout: 500 });
     const handle = await leases.acquire("dropped");
     const { deadline } = handle.value;
-    proxy.drop = 1;
-    await until("the reply was dropped", () => proxy.drop === 0);
-    await pause(150);
-    expect(handle.value.deadline).toBe(deadline);
-    await until("the next renewal", () => handle.value.deadline > deadline);
+    sent.length = 0;
+    relay.drop = 1;
+    await until("a renewal was answered", () => handle.value.deadline > deadline);
+    expect(relay.drop).toBe(0);
+    expect(sent.length).toBeGreaterThanOrEqual(2);
+    expect(handle.value.deadline).toBeGreaterThan((sent[0] as number) + 1800);
     expect(handle.value.signal.aborted).toBe(false);
     await handle.decrRef();
-    proxy.close();
+    relay.close();
   });
 
   it("counts its time from when a renewal was sent, not from when it was answered", async () => {
-    const proxy = await Relay.start(server.port);
+    const relay = await Relay.start(server.port);
     const extended: number[] = [];
-    const through = await server.client(proxy.port);
+    const through = await server.client(relay.port);
     const spied: SendCommand = (args) => {
       extended.push(performance.now());
       return through(args);
@@ -146,13 +153,13 @@ describe.concurrent("A lease", () => {
     const handle = await leases.acquire("slow");
     const { deadline } = handle.value;
     extended.length = 0;
-    proxy.delay = 400;
+    relay.delay = 400;
     await until("a renewal was answered", () => handle.value.deadline > deadline);
     expect(handle.value.deadline).toBeLessThanOrEqual((extended[0] as number) + 1000 - 12);
     expect(handle.value.deadline).toBeGreaterThan((extended[0] as number) + 1000 - 12 - 50);
-    proxy.delay = 0;
+    relay.delay = 0;
     await handle.decrRef();
-    proxy.close();
+    relay.close();
   });
 
   it("on a server that freezes is lost by its deadline, and stays lost", async () => {
@@ -245,7 +252,8 @@ describe.concurrent("A lease", () => {
     expect(lasted).toBeGreaterThan(1100);
     expect(lasted).toBeLessThan(1200 + 50 + lag.worst);
     lag.stop();
-    expect(await released).toBe("released");
+    // The server was asked for no more time than that either, and may be first.
+    expect(["released", "not-held"]).toContain(await released);
     expect(await raw.do("EXISTS", keyOf("max"))).toBe(0);
     await handle.decrRef();
   });

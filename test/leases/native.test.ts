@@ -18,7 +18,7 @@ afterAll(() => server.stop());
 
 const keyOf = (name: string): string => `lastref:{${name}}`;
 const make = (send: SendCommand, options: Partial<LeasesOptions> = {}): Leases =>
-  new Leases({ nodes: [send], ttl: 300, ...options });
+  new Leases({ nodes: [send], ttl: 600, ...options });
 
 /**
  * The same user on a server that compares natively. The server of these tests is older than the commands, so another

@@ -1,4 +1,4 @@
-import { spawn } from "node:child_process";
+import { spawn, spawnSync } from "node:child_process";
 import { setMaxListeners } from "node:events";
 import { afterAll, beforeAll, describe, expect, it } from "vitest";
 import { LeaseTimeoutError } from "../../src/index";
@@ -33,8 +33,8 @@ function counting(): { sent: number; send: SendCommand } {
 
 describe.concurrent("Leases.acquire() of what is held", () => {
   it("waits until it is given back, elsewhere too, and two never hold it", async ({ expect }) => {
-    await using here = make({ ttl: 300 });
-    await using elsewhere = make({ ttl: 300 });
+    await using here = make({ ttl: 900 });
+    await using elsewhere = make({ ttl: 900 });
     let inside = 0;
     let most = 0;
     let order = "";
@@ -46,7 +46,7 @@ describe.concurrent("Leases.acquire() of what is held", () => {
       most = Math.max(most, ++inside);
       return handle;
     });
-    await pause(900);
+    await pause(2000);
     expect(first.value.signal.aborted).toBe(false);
     order += "released ";
     inside--;
@@ -275,6 +275,24 @@ describe.concurrent("Leases.acquire() of what is held", () => {
     await expect(leases.tryAcquire("refused")).rejects.toThrow(/^NOAUTH/);
     await expect(leases.force("refused")).rejects.toThrow(/^NOAUTH/);
     await own.stop();
+  });
+});
+
+describe("A command timeout", () => {
+  it("does not take a process that stood still for a server that does", async () => {
+    await using leases = make({ commandTimeout: 50 });
+    await (await leases.acquire("stalled")).decrRef();
+    const acquiring = leases.acquire("stalled", { wait: 0 });
+    // The command has to leave first. Then nothing is read here until another process has seen what it did.
+    await new Promise(setImmediate);
+    const look = `const socket = require("net").connect(${server.port}, "127.0.0.1");
+      const ask = () => socket.write("EXISTS ${keyOf("stalled")}\\r\\n");
+      socket.on("data", (reply) => String(reply) === ":1\\r\\n" ? process.exit() : setTimeout(ask, 5));
+      setTimeout(ask, 100);`;
+    expect(spawnSync(process.execPath, ["-e", look], { timeout: 10_000 }).status).toBe(0);
+    const handle = await acquiring;
+    expect(handle.value.held).toBe(true);
+    await handle.decrRef();
   });
 });
 

@@ -29,6 +29,7 @@ export const OPS = [
   "upgrade",
   "use",
   "keep",
+  "useAgain",
   "hold",
   "freeAll",
   "moveContext",
@@ -93,6 +94,8 @@ export class Walk {
   readonly #log: number[] = [];
   readonly #expected: number[] = [];
   #failures: number[] = [];
+  /** The account that was kept last. */
+  #kept: ModelAccount | undefined;
   /** What has to settle before the next step. */
   pending: Promise<void> | undefined;
   #borrowFailures = 0;
@@ -241,6 +244,14 @@ export class Walk {
     account.owners.push(context);
   }
 
+  /** The account that a step is about: any, but mostly one that the context owns to keep, and one just kept to use again. */
+  #pick(op: Step["op"], a: number, { accounts }: ModelContext): Account {
+    const wanted =
+      op === "useAgain" ? this.#kept : op === "keep" && a % 4 > 0 ? accounts[a % accounts.length] : undefined;
+    const found = wanted && this.#accounts.find(({ model }) => model === wanted);
+    return found ?? (this.#accounts[a % this.#accounts.length] as Account);
+  }
+
   step({ op, a, b }: Step): unknown {
     const { Key } = this.#implementation;
     const context = this.#contexts[b % this.#contexts.length] as Context;
@@ -300,7 +311,7 @@ export class Walk {
     if (op === "upgrade") return this.#upgrade(a);
     if (op === "endBorrow") return this.#endBorrow(a);
     if (op === "loanDup") return this.#loanDup(a);
-    const { model, handle } = this.#accounts[a % this.#accounts.length] as Account;
+    const { model, handle } = this.#pick(op, a, context.model);
     const refused = this.#refusal(model);
     const { resource } = model;
     switch (op) {
@@ -366,6 +377,7 @@ export class Walk {
         return;
       }
       case "use":
+      case "useAgain":
         return this.#check(
           op,
           () => context.memory.use(handle),

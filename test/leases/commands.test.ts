@@ -1,0 +1,93 @@
+import { createHash } from "node:crypto";
+import { afterAll, beforeAll, describe, expect, it } from "vitest";
+import { LeaseTimeoutError } from "../../src/index";
+import { Leases, type LeasesOptions, type SendCommand } from "../../src/leases/index";
+import * as scripts from "../../src/leases/scripts";
+import { type Raw, TestServer } from "./servers";
+
+let server: TestServer;
+let send: SendCommand;
+let raw: Raw;
+
+beforeAll(async () => {
+  server = await TestServer.start();
+  send = await server.client();
+  raw = await server.raw();
+});
+afterAll(() => server.stop());
+
+const make = (options: Partial<LeasesOptions> = {}): Leases => new Leases({ nodes: [send], ttl: 2000, ...options });
+describe("scripts", () => {
+  it.each(Object.entries(scripts))("%s is known by the SHA-1 of its source", (_, script) => {
+    expect(createHash("sha1").update(script.source).digest("hex")).toBe(script.sha);
+  });
+
+  it("are loaded again whenever the server has flushed them", async () => {
+    await using leases = make({ ttl: 600 });
+    for (const fence of [true, false]) {
+      await using leases = make({ ttl: 600, fence });
+      await raw.do("SCRIPT", "FLUSH");
+      const handle = await leases.acquire("flushed");
+      await raw.do("SCRIPT", "FLUSH");
+      const { deadline } = handle.value;
+      await expect.poll(() => handle.value.deadline, { timeout: 5000 }).toBeGreaterThan(deadline);
+      await raw.do("SCRIPT", "FLUSH");
+      const { released } = handle.value;
+      await handle.decrRef();
+      expect(await released).toBe("released");
+    }
+    await leases.close();
+  });
+
+  it("are loaded when a client says so in its own words", async () => {
+    const worded: SendCommand = async (args) => {
+      try {
+        return await send(args);
+      } catch (error) {
+        if (!(error as Error).message.startsWith("NOSCRIPT")) throw error;
+        throw new Error("An error was signalled by the server: - NoScriptError: No matching script.");
+      }
+    };
+    await raw.do("SCRIPT", "FLUSH");
+    await using leases = make({ nodes: [worded] });
+    expect(await (await leases.acquire("worded")).decrRef()).toBe(true);
+  });
+});
+
+describe("SendCommand", () => {
+  const encodings: Record<string, (reply: unknown) => unknown> = {
+    "string numbers": (reply) => (typeof reply === "number" ? String(reply) : reply),
+    bigints: (reply) => (typeof reply === "number" ? BigInt(reply) : reply),
+    Buffers: (reply) => (typeof reply === "string" || typeof reply === "number" ? Buffer.from(String(reply)) : reply),
+  };
+  it.each(Object.entries(encodings))("may answer in %s", async (_, encode) => {
+    const deep = (reply: unknown): unknown => (Array.isArray(reply) ? reply.map(deep) : encode(reply));
+    for (const fence of [true, false]) {
+      await using leases = make({ nodes: [async (args) => deep(await send(args))], ttl: 600, fence });
+      const handle = await leases.acquire("encoded");
+      if (fence) expect(Number.isSafeInteger(handle.value.fence)).toBe(true);
+      await using elsewhere = make({ nodes: [async (args) => deep(await send(args))], fence });
+      await expect(elsewhere.acquire("encoded", { wait: 0 })).rejects.toSatisfy(
+        (error) =>
+          error instanceof LeaseTimeoutError && (error.remaining as number) > 0 && (error.remaining as number) <= 600,
+      );
+      const { deadline, released } = handle.value;
+      await expect.poll(() => handle.value.deadline, { timeout: 5000 }).toBeGreaterThan(deadline);
+      await handle.decrRef();
+      expect(await released).toBe("released");
+    }
+  });
+
+  it("may throw at once: that is a fault like any other", async () => {
+    const broken: SendCommand = () => {
+      throw new Error("broken");
+    };
+    await using leases = make({ nodes: [broken] });
+    await expect(leases.acquire("thrown", { wait: 0 })).rejects.toMatchObject({
+      code: "ERR_LEASE_TIMEOUT",
+      cause: { message: "broken" },
+    });
+    await expect(leases.tryAcquire("thrown")).rejects.toMatchObject({ code: "ERR_LEASE_TIMEOUT" });
+    await expect(leases.force("thrown")).rejects.toMatchObject({ code: "ERR_LEASE_TIMEOUT" });
+  });
+});
