@@ -23,8 +23,8 @@ const core = [
 export default defineConfig({
   entry: {
     ...Object.fromEntries(core.map((name) => [name, `src/${name}.ts`])),
-    kinds: "src/kinds/index.ts",
     leaks: "src/leaks/index.ts",
+    kinds: "src/kinds/index.ts",
     testing: "src/testing/index.ts",
     vitest: "src/testing/vitest.ts",
     leases: "src/leases/index.ts",

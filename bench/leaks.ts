@@ -1,12 +1,12 @@
 // What does each level of leak tracking cost, against the same work with the tracker never imported?
 //
-// node bench/leaks.ts [node ...]   (a Node that runs TypeScript; measured on every Node given by path, else on itself)
+// Every level is measured in processes of its own, which take turns.
 import { execFileSync } from "node:child_process";
-import { fileURLToPath } from "node:url";
+import { dirname, resolve } from "node:path";
+import { pathToFileURL } from "node:url";
 
-const dist = fileURLToPath(new URL("../dist/", import.meta.url));
-const runtimes = process.argv.slice(2);
-if (runtimes.length === 0) runtimes.push(process.execPath);
+const dist = `${pathToFileURL(resolve(dirname(process.argv[1] ?? "bench"), "..", "dist"))}/`;
+const runtimes = [process.execPath];
 
 const ROUNDS = 5;
 

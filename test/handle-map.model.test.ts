@@ -40,7 +40,7 @@ function makeWorld(seed: number, exclusive: boolean, idle: number, max: number) 
     idle,
     max,
     onError: () => world.failures++,
-    validate: idle === 0 ? undefined : async () => (await latency(), random(12) > 0),
+    validate: idle === 0 ? undefined : () => Promise.resolve(latency()).then(() => random(12) > 0),
     open: async (key, { acquire, signal }) => {
       await latency();
       if (random(8) === 0) throw new Error("the open failed");

@@ -506,7 +506,10 @@ describe("HandleMap, max", () => {
     const map = new HandleMap<string, string>({
       max: 2,
       idle: Infinity,
-      open: (key) => (log.push(`open ${key}`), key),
+      open: (key) => {
+        log.push(`open ${key}`);
+        return key;
+      },
       free: async (key) => {
         await gate.promise;
         log.push(`free ${key}`);

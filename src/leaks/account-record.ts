@@ -2,6 +2,7 @@ import type { AccountRecord, ContextRecord, ResourceRecord, Sites } from "../tra
 import { ticks } from "./clock";
 import type { Detector } from "./detector";
 import { NOWHERE, type Place, Site } from "./sites";
+import { capture } from "./stack";
 
 /** What all records of a kind share. */
 export interface Family {
@@ -115,7 +116,7 @@ export class Account implements ResourceRecord, AccountRecord {
     if (fresh && account.more !== undefined) account.more.refs += 1;
     const { detector } = this.family;
     // Captured here: every call deeper is one more frame to capture.
-    account.opened = detector.place(fresh ? "openLimit" : "dupLimit");
+    account.opened = capture(detector.session, fresh ? "openLimit" : "dupLimit");
     detector.opened(account, handle);
     const firstOwner = account.more?.firstOwner;
     if (firstOwner !== undefined) {
@@ -142,7 +143,7 @@ export class Account implements ResourceRecord, AccountRecord {
     this.owed += delta;
     resource.refs += delta;
     if (delta > 0) resource.taken++;
-    const place = this.family.detector.place("closeLimit");
+    const place = capture(this.family.detector.session, "closeLimit");
     if (place === undefined) return;
     const more = this.rich();
     more.steps ??= [];
@@ -159,7 +160,7 @@ export class Account implements ResourceRecord, AccountRecord {
     resource.firstClosed ??= this;
     more.by = this.holder ?? (more.context?.current.ended ? "the end of its context" : undefined);
     // The end of a context is some calls further down.
-    more.closed = this.family.detector.place(more.context === undefined ? "closeLimit" : "dupLimit");
+    more.closed = capture(this.family.detector.session, more.context === undefined ? "closeLimit" : "dupLimit");
     this.owed = 0;
     this.family.detector.closed(this);
   }
@@ -194,7 +195,7 @@ export class Account implements ResourceRecord, AccountRecord {
       more.touchesDropped += touches.length - thin.length;
       more.touches = thin;
     }
-    more.touches.push({ hint, place: this.family.detector.place("closeLimit") });
+    more.touches.push({ hint, place: capture(this.family.detector.session, "closeLimit") });
     this.family.detector.awaitReading(this);
   }
 
@@ -261,7 +262,7 @@ export class Context implements ContextRecord {
   constructor(detector: Detector, id: number) {
     this.detector = detector;
     this.id = id;
-    this.opened = detector.place("openLimit");
+    this.opened = capture(detector.session, "openLimit");
     if (this.opened !== undefined) detector.awaitReading(this);
   }
 

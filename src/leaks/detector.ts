@@ -5,7 +5,6 @@ import { soon } from "./clock";
 import { Finds } from "./finds";
 import { leakOf } from "./leak";
 import { type Place, type Site, SiteTable } from "./sites";
-import { capture } from "./stack";
 import type { Session } from "./tracking";
 import type { Leak } from "./types";
 import { emitLeaks } from "./warnings";
@@ -85,13 +84,6 @@ export class Detector {
   /** What was found since the current session began. */
   get finds(): Finds {
     return this.session?.finds ?? this.#finds;
-  }
-
-  /** A capture of where the program is now, at the levels that take any: of this many frames. */
-  place(limit: "openLimit" | "dupLimit" | "closeLimit"): Place {
-    const { session } = this;
-    if (session === undefined || session.openLimit === 0) return undefined;
-    return session.level === "full" ? capture(session[limit]) : session.timed(capture, session[limit]);
   }
 
   read(place: Place): Place {

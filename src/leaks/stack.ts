@@ -3,33 +3,54 @@
  * a program may have done to `Error`.
  */
 
+import { elapsed } from "./clock";
+
 type Formatter = (error: Error, frames: readonly unknown[]) => unknown;
 
 const errors = Error as unknown as { stackTraceLimit?: unknown; prepareStackTrace?: Formatter };
 
 /** Frames of the library itself on top of a stack, from the user's call down to the capture. */
-export const OPEN_FRAMES = 7;
-export const DUP_FRAMES = 6;
-export const CLOSE_FRAMES = 4;
+export const OPEN_FRAMES = 6;
+export const DUP_FRAMES = 5;
+export const CLOSE_FRAMES = 3;
 
 /** What could not be recorded, for the report's blind spots. */
 export const stackTrouble = { formatterFailed: 0, lost: 0 };
 
+/** How many frames are captured where a resource is opened, where it gets another account, and elsewhere; 0 for none. */
+export interface Depths {
+  readonly openLimit: number;
+  readonly dupLimit: number;
+  readonly closeLimit: number;
+  /** Whether captures are timed. */
+  readonly budgeted: boolean;
+  /** Milliseconds that stacks have taken, where they are timed. */
+  spent: number;
+}
+
 /**
- * The stack of the caller, unread, at most `limit` frames of it: each costs, most of all where the code was optimized. It keeps the receivers of its frames alive, so whoever takes one must drop or read it
+ * The stack of the caller, unread. It keeps the receivers of its frames alive, so whoever takes one must drop or read it
  * by the next macrotask.
+ *
+ * One function, called from the record's own methods: every frame costs, the library's as much as the user's.
  */
-export function capture(limit: number): Error {
+export function capture(depths: Depths | undefined, at: "openLimit" | "dupLimit" | "closeLimit"): Error | undefined {
+  if (depths === undefined || depths.openLimit === 0) return undefined;
+  const began = depths.budgeted ? elapsed() : 0;
   const before = errors.stackTraceLimit;
-  if (typeof before !== "number") return captureAnyway(limit);
-  try {
-    errors.stackTraceLimit = limit;
-  } catch {
-    // Frozen: the stack is as deep as the runtime has it.
-    return new Error();
+  let taken: Error;
+  if (typeof before !== "number") taken = captureAnyway(depths[at]);
+  else {
+    try {
+      errors.stackTraceLimit = depths[at];
+      taken = new Error();
+      errors.stackTraceLimit = before;
+    } catch {
+      // Frozen: the stack is as deep as the runtime has it.
+      taken = new Error();
+    }
   }
-  const taken = new Error();
-  errors.stackTraceLimit = before;
+  if (depths.budgeted) depths.spent += elapsed() - began;
   return taken;
 }
 

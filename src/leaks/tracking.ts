@@ -6,7 +6,7 @@ import { elapsed, every, ticks } from "./clock";
 import { type Detector, detector } from "./detector";
 import { Finds } from "./finds";
 import { leakOf } from "./leak";
-import { CLOSE_FRAMES, DUP_FRAMES, OPEN_FRAMES } from "./stack";
+import { CLOSE_FRAMES, type Depths, DUP_FRAMES, OPEN_FRAMES } from "./stack";
 import type { Leak, Level, TrackOptions } from "./types";
 
 /** A pattern of `suppress`, and how often it was of use. */
@@ -19,21 +19,20 @@ export interface Suppression {
 const RAREST = 2 ** 24;
 
 /** The settings of one `trackLeaks`, from then until it is disposed of. */
-export class Session {
+export class Session implements Depths {
   readonly level: Level;
   readonly onLeak: ((leak: Leak) => void) | undefined;
   readonly depth: number;
-  /** How many frames are captured where an account begins, where another one does, and elsewhere; 0 for none. */
   readonly openLimit: number = 0;
   readonly dupLimit: number = 0;
   readonly closeLimit: number = 0;
+  readonly budgeted: boolean;
   readonly budget: number;
   readonly quarantine: number;
   readonly suppressions: readonly Suppression[];
   readonly finds = new Finds();
   readonly #heldTooLong: TrackOptions["heldTooLong"];
   readonly #freeLeaked: TrackOptions["freeLeaked"];
-  /** Milliseconds that stacks have taken at level `sampled`. */
   spent = 0;
 
   constructor(options: TrackOptions) {
@@ -50,6 +49,7 @@ export class Session {
     checkRange("budget", budget, 0, 1);
     checkRange("quarantine", quarantine, 0, MAX_REFS);
     this.level = level;
+    this.budgeted = level === "sampled";
     this.onLeak = options.onLeak;
     this.depth = stackDepth;
     if (level !== "count") {
@@ -67,7 +67,7 @@ export class Session {
 
   /** Runs what a stack costs, and adds up the time at the level that has a budget. */
   timed<T, R>(work: (input: T) => R, input: T): R {
-    if (this.level !== "sampled") return work(input);
+    if (!this.budgeted) return work(input);
     const before = elapsed();
     const result = work(input);
     this.spent += elapsed() - before;

@@ -31,7 +31,7 @@ export interface GlideClient {
  * @example One server
  * ```ts
  * const sent: string[][] = [];
- * const send = fromNodeRedis({ sendCommand: async (args) => sent.push(args) });
+ * const send = fromNodeRedis({ sendCommand: async (args: string[]) => sent.push(args) });
  * await send(["PING"]);
  * ```
  */

@@ -1,7 +1,7 @@
 import { describe, expect, it } from "vitest";
 import { AsyncAutoMemory, AutoMemory, defineAsyncResource, defineResource, Handle } from "../../src/index";
 import { type Leak, leakReport, liveHandles, settle } from "../../src/leaks/index";
-import { inCall, lineHere, tracked } from "./support";
+import { inCall, lineHere, settleAll, tracked } from "./support";
 
 const open = (label: string, kind = "key"): Handle<string> => Handle.of(label, () => {}, { kind, label });
 
@@ -157,7 +157,7 @@ describe("a handle that was dropped while it owed", () => {
       inCall(() => {
         for (let i = 0; i < 1000; i++) open(`user:${i}`);
       });
-      await settle();
+      await settleAll();
       await new Promise((resolve) => setImmediate(resolve));
     });
     process.off("warning", listen);

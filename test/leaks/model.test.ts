@@ -1,8 +1,8 @@
 import fc from "fast-check";
 import { describe, expect, it } from "vitest";
 import { AutoMemory, Handle } from "../../src/index";
-import { liveHandles, settle } from "../../src/leaks/index";
-import { inCall, tracked } from "./support";
+import { liveHandles } from "../../src/leaks/index";
+import { inCall, settleAll, tracked } from "./support";
 
 const operation = fc.tuple(
   fc.constantFrom("open", "dup", "incrRef", "decrRef", "move", "use", "end", "dispose"),
@@ -58,7 +58,7 @@ describe("the detector", () => {
             expect(liveHandles()).toHaveLength(result.owed.length + result.inContexts);
             return result;
           });
-          await settle();
+          await settleAll();
           const dropped = leaks.filter(({ verdict }) => verdict === "dropped");
           const alone = dropped.filter(({ kind }) => kind === "key").map(({ label, owed }) => `${label} ${owed}`);
           const listed = dropped.flatMap(({ kind, handles }) => (kind === "context" ? handles : []));

@@ -1,5 +1,5 @@
 import type { Leak, TrackOptions } from "../../src/leaks/index";
-import { leakReport, trackLeaks } from "../../src/leaks/index";
+import { leakReport, liveHandles, settle, trackLeaks } from "../../src/leaks/index";
 
 /** Tracks leaks for one body, and hands it the list that they are heard in. */
 export async function tracked<R>(
@@ -20,6 +20,17 @@ export async function tracked<R>(
 export function inCall<R>(call: () => R): R {
   const result = call();
   return result;
+}
+
+/**
+ * Settles until nothing is open. Code that ran often may be held for a moment by the compiler that is at work on it, and
+ * with it what it has seen.
+ */
+export async function settleAll(): Promise<void> {
+  for (let round = 0; round < 20; round++) {
+    await settle();
+    if (liveHandles().length === 0) return;
+  }
 }
 
 /** Waits for a condition, for ten seconds at most. */

@@ -1,0 +1,68 @@
+import { describe, expect, it } from "vitest";
+import { MapClosedError } from "../../src/errors";
+import { HandleMap } from "../../src/handle-map";
+import { checkouts } from "../../src/kinds/checkouts";
+import { EntryLog, logEntry } from "../../src/kinds/entry-log";
+import { Keyspace } from "../../src/kinds/keyspace";
+import { type Leak, liveHandles, settle, trackLeaks } from "../../src/leaks";
+
+const kinds = (): string[] => liveHandles().map(({ kind, label }) => `${kind} ${label}`);
+
+describe("kinds, tracked", () => {
+  it("are live while they have holders, by kind, label and holder, and not while they are idle", async () => {
+    using _tracking = trackLeaks({ level: "full" });
+    const map = new HandleMap<string, number>({ open: () => 1, idle: Infinity });
+    const keys = new Keyspace<number>();
+    const pool = checkouts({ acquire: () => 1, release: () => {}, destroy: () => {}, label: () => "db" });
+    const log = new EntryLog();
+    const held = await map.acquire("a", { holder: "importer" });
+    const key = keys.open("user:1", { mode: "write" });
+    const connection = await pool.acquire({ holder: "report" });
+    await log.append([logEntry({ index: 1, term: 1 })]);
+    expect(kinds().sort()).toEqual(["connection db", "entry a", "key user:1 (write)", "log-entry 1 (term 1)"]);
+    expect(
+      liveHandles()
+        .map(({ holder }) => holder)
+        .sort(),
+    ).toEqual(["", "importer", "memory", "report"]);
+    await held.decrRef();
+    keys.close(key);
+    await connection.decrRef();
+    await log[Symbol.asyncDispose]();
+    expect([kinds(), map.stats.idle]).toEqual([[], 1]);
+    await map.close();
+  });
+
+  it("name in the error of a close where the handle that is left was opened", async () => {
+    using _tracking = trackLeaks({ level: "full" });
+    const map = new HandleMap<string, number>({ open: () => 1 });
+    const handle = await map.acquire("a");
+    const peeked = map.peek("a");
+    const error = (await map.close({ timeout: 1 }).catch((error: unknown) => error)) as MapClosedError;
+    expect(error).toBeInstanceOf(MapClosedError);
+    expect(error.holders.length).toBe(2);
+    expect(error.holders[1]?.opened).toContain("leaks.test.ts");
+    expect(error.message).toContain("leaks.test.ts");
+    await handle.decrRef();
+    await peeked?.decrRef();
+  });
+
+  it("are reported by key when their handle is dropped, and closed exactly once where that was asked for", async () => {
+    const leaks: Leak[] = [];
+    using _tracking = trackLeaks({ level: "full", onLeak: (leak) => leaks.push(leak), freeLeaked: true });
+    const freed: string[] = [];
+    const map = new HandleMap<string, string>({ open: (key) => key, free: (key) => void freed.push(key) });
+    await (async () => {
+      for (let i = 0; i < 10; i++) await map.acquire(`key ${i}`);
+    })();
+    // Which frame still reaches the last one is the engine's affair.
+    for (let i = 0; i < 20 && freed.length < 9; i++) await settle();
+    expect(freed.length).toBe(new Set(freed).size);
+    expect(freed.length).toBeGreaterThanOrEqual(9);
+    expect(leaks.length).toBe(freed.length);
+    expect(leaks.every(({ kind, verdict }) => kind === "entry" && verdict === "dropped")).toBe(true);
+    expect(map.size).toBe(10 - freed.length);
+    await map.close({ force: true });
+    expect(freed.length).toBe(10);
+  });
+});
