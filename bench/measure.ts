@@ -27,7 +27,7 @@ export interface Row {
   /** What ours is compared with. */
   readonly against: string;
   readonly theirs: number;
-  /** The most the ratio should be. */
+  /** The most the ratio should be; `Infinity`: there is none, it is a win or a loss. */
   readonly target: number;
 }
 
@@ -38,8 +38,13 @@ export function print(title: string, rows: readonly Row[]): Row[] {
   for (const row of rows) {
     const ratio = row.ours / row.theirs;
     const verdict = ratio > row.target ? "FALLS SHORT" : "ok";
+    const aim = Number.isFinite(row.target)
+      ? `at most ${row.target.toFixed(2)}  ${verdict}`
+      : ratio > 1
+        ? "a loss"
+        : "a win";
     console.log(
-      `${row.question.padEnd(44)} ${row.ours.toFixed(1).padStart(8)} ${row.unit.padEnd(5)} ${ratio.toFixed(2).padStart(6)} x ${row.against.padEnd(34)} at most ${row.target.toFixed(2)}  ${verdict}`,
+      `${row.question.padEnd(44)} ${row.ours.toFixed(1).padStart(8)} ${row.unit.padEnd(5)} ${ratio.toFixed(ratio < 0.1 ? 4 : 2).padStart(6)} x ${row.against.padEnd(42)} ${aim}`,
     );
   }
   return short;

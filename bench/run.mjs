@@ -1,13 +1,17 @@
 // Runs every question of this directory on the built package, on this Node and on Node 26: npm run bench [-- <question> --check]
 //
 // Node 26 is taken from LASTREF_NODE26, or fetched into a temporary directory: a package of that name inside the project
-// would shadow `node` in its scripts.
-import { spawnSync } from "node:child_process";
+// would shadow `node` in its scripts. So are the peers that are too large for everybody's node_modules. A run of all
+// questions writes RESULTS.md; with --check a target that is missed is a failure, and nothing is written.
+import { spawn, spawnSync } from "node:child_process";
 import { mkdtempSync, readdirSync, readFileSync, rmSync } from "node:fs";
 import { tmpdir } from "node:os";
 import { dirname, join } from "node:path";
 import process from "node:process";
 import { fileURLToPath } from "node:url";
+import { writeResults } from "./results.mjs";
+
+const PEERS = ["monaco-editor", "@lumino/disposable", "disposablestack", "vega", "vega-lite"];
 
 const here = dirname(fileURLToPath(import.meta.url));
 const runner = join(here, "..", "test", "run-ts.mjs");
@@ -27,18 +31,57 @@ const temporary = mkdtempSync(join(tmpdir(), "lastref-bench-"));
 let failed = 0;
 try {
   const nodes = [process.execPath];
+  const peers = process.env.LASTREF_BENCH_PEERS ?? fetchPeers();
+  const points = join(temporary, "points.jsonl");
+  const env = { ...process.env, LASTREF_BENCH_PEERS: peers, LASTREF_BENCH_POINTS: points };
+  const answers = [];
   const newest = process.env.LASTREF_NODE26 ?? fetchNode(26);
   if (newest !== undefined) nodes.push(newest);
   for (const file of questions) {
     for (const node of nodes) {
-      const { status } = spawnSync(node, ["--expose-gc", runner, join(here, file), ...flags], { stdio: "inherit" });
+      const { status, output } = await ask(node, file, env);
+      answers.push({ question: questionOf(file), output });
       if (status !== 0) failed++;
     }
   }
+  if (wanted.length === 0 && flags.length === 0 && failed === 0) await writeResults(answers, peers, points);
 } finally {
   rmSync(temporary, { recursive: true, force: true });
 }
 process.exitCode = failed === 0 ? 0 : 1;
+
+/** The first line of the file, without its slashes. */
+function questionOf(file) {
+  return readFileSync(join(here, file), "utf8")
+    .split("\n", 1)[0]
+    .replace(/^\/\/\s*/, "");
+}
+
+/** Runs one question, printing what it prints as it comes. */
+function ask(node, file, env) {
+  const asked = spawn(node, ["--expose-gc", runner, join(here, file), ...flags], {
+    env,
+    stdio: ["ignore", "pipe", "inherit"],
+  });
+  let output = "";
+  asked.stdout.on("data", (piece) => {
+    output += piece;
+    process.stdout.write(piece);
+  });
+  return new Promise((resolve, reject) => {
+    asked.on("error", reject);
+    asked.on("close", (status) => resolve({ status, output }));
+  });
+}
+
+function fetchPeers() {
+  const at = join(temporary, "peers");
+  const install = spawnSync("npm", ["install", "--no-save", "--ignore-scripts", "--prefix", at, ...PEERS], {
+    stdio: ["ignore", "ignore", "inherit"],
+  });
+  if (install.status !== 0) throw new Error(`Cannot compare: npm could not fetch ${PEERS.join(", ")}`);
+  return at;
+}
 
 function fetchNode(major) {
   if (process.versions.node.startsWith(`${major}.`)) return undefined;

@@ -88,7 +88,7 @@ export interface Handle<T> extends Disposable {
    * @throws {RefCountError} If this account owes nothing (see {@link setPanic}).
    * @throws {AsyncFreeError} If the free function returned a promise; the handle is spent all the same.
    * @throws Whatever the resource's free function throws; the handle is spent all the same.
-   * @example Closing early inside a `using` block
+   * @example Closing early inside a block with using
    * ```ts
    * using file = Handle.of("a file", () => {});
    * file.decrRef(); // true: freed here; the end of the block finds nothing to do

@@ -1,75 +1,237 @@
-// Runs the detector's conformance on each runtime, and the suites of the runtimes' own test runners.
+// Runs the conformance programs of programs/ against the packed package on every runtime: npm run test:runtimes [-- <name> ...]
+// With --programs=<directory> it runs those of another directory.
 //
-// node test/runtimes/run.mjs                     installs the runtimes from npm into a temporary directory
-// node test/runtimes/run.mjs <path to runtime>...  uses these: the file's name says which it is (node, bun or deno)
-import { execFileSync, spawnSync } from "node:child_process";
-import { mkdtempSync, rmSync } from "node:fs";
+// A runtime is taken from its environment variable (LASTREF_NODE22, LASTREF_BUN, LASTREF_CHROMIUM ...), or fetched from
+// npm into a temporary directory: a package called "node" in the project's own tree would shadow `node` in its scripts.
+// On runtimes with a test runner of their own, the suites of ../runners have to fail where they leak and nowhere else.
+// A program's first line may say what it needs: "// needs: using", "// needs: node", "// needs: node:sqlite".
+import { execFile } from "node:child_process";
+import {
+  cpSync,
+  existsSync,
+  mkdtempSync,
+  readdirSync,
+  readFileSync,
+  realpathSync,
+  rmSync,
+  writeFileSync,
+} from "node:fs";
 import { tmpdir } from "node:os";
-import { basename, join } from "node:path";
+import { dirname, join, resolve } from "node:path";
+import process from "node:process";
 import { fileURLToPath } from "node:url";
+import { promisify } from "node:util";
+import { startBrowser } from "./browser.mjs";
 
-const here = (path) => fileURLToPath(new URL(path, import.meta.url));
-const given = process.argv.slice(2);
-let directory;
+const here = dirname(fileURLToPath(import.meta.url));
+const root = join(here, "..", "..");
+const temporary = realpathSync(mkdtempSync(join(tmpdir(), "lastref-runtimes-")));
+const project = join(temporary, "project");
+const MINUTE = 60_000;
 
-function install() {
-  directory = mkdtempSync(join(tmpdir(), "lastref-runtimes-"));
-  const add = (name, ...packages) => {
-    const prefix = join(directory, name);
-    execFileSync("npm", ["install", "--no-save", "--no-audit", "--no-fund", "--prefix", prefix, ...packages], {
-      stdio: ["ignore", "ignore", "inherit"],
-    });
-    return prefix;
-  };
-  const nodes = [20, 22, 24, 26].map((major) =>
-    join(add(`node${major}`, `node@${major}`), "node_modules/node/bin/node"),
-  );
-  const others = add("others", "bun", "deno");
-  return [...nodes, join(others, "node_modules/.bin/bun"), join(others, "node_modules/.bin/deno")];
-}
+const OWN_PROGRAMS = join(here, "programs");
+const OPTION = "--programs=";
+const wanted = process.argv.slice(2).filter((word) => !word.startsWith(OPTION));
+const directory = resolve(process.argv.find((word) => word.startsWith(OPTION))?.slice(OPTION.length) ?? OWN_PROGRAMS);
 
-const CONFORMANCE = here("leaks.mjs");
-const flags = {
-  node: ["--expose-gc", CONFORMANCE],
-  bun: ["run", CONFORMANCE],
-  deno: ["run", "-A", "--v8-flags=--expose-gc", CONFORMANCE],
+const run = async (command, args, options = {}) => {
+  const { stdout, stderr } = await promisify(execFile)(command, args, {
+    encoding: "utf8",
+    timeout: MINUTE,
+    ...options,
+  });
+  return stdout + stderr;
 };
 
-/** The outcomes of a suite whose tests are named for what must become of them. */
-function suite(runtime, kind) {
-  const args = kind === "node" ? ["--test-reporter=tap", "leaks.suite.mjs"] : ["test", "leaks.test.mjs"];
-  const cwd = here(`../runners/${kind}`);
-  const { stdout, stderr } = spawnSync(runtime, args, {
-    cwd,
-    encoding: "utf8",
-    env: { ...process.env, NO_COLOR: "1" },
-  });
-  const lines = `${stdout}\n${stderr}`.matchAll(
-    /^\s*(ok|not ok|\(pass\)|\(fail\)) (?:\d+ - )?(clean|guilty|failing)(.*)$/gm,
-  );
-  const outcomes = [...lines].map(([, outcome, name, rest]) => [name, outcome === "ok" || outcome === "(pass)", rest]);
-  const wrong = outcomes.filter(([name, passed]) => passed !== (name === "clean"));
-  return { count: outcomes.length, wrong };
+/** What a program can need of a runtime with a command line, as a program that prints what is there. */
+const PROBE = `
+const has = [];
+try { new Function("{ using nothing = null; }"); has.push("using"); } catch {}
+try { if (typeof process === "object") { await import("node:fs"); has.push("node"); } } catch {}
+try { await import("node:sqlite"); has.push("node:sqlite"); } catch {}
+console.log(JSON.stringify(has));
+`;
+
+/**
+ * What became of a suite whose tests are named for what must become of them: "clean" passes, "guilty" and "failing" fail.
+ */
+async function judge(command, args, cwd) {
+  const env = { ...process.env, NO_COLOR: "1", FORCE_COLOR: "0", NODE_TEST_CONTEXT: undefined };
+  // It has to fail: the outcomes are what counts.
+  const output = await run(command, args, { cwd, env }).catch(({ stdout, stderr }) => `${stdout}\n${stderr}`);
+  const tests = [...output.matchAll(/^\s*(ok|not ok|\(pass\)|\(fail\)) (?:\d+ - )?(clean|guilty|failing)/gm)];
+  const right = tests.filter(([, outcome, name]) => (outcome === "ok" || outcome === "(pass)") === (name === "clean"));
+  if (tests.length < 6 || right.length < tests.length) {
+    throw new Error(`${right.length} of ${tests.length} tests ended as they are named:\n${output}`);
+  }
+  return `checks: ${tests.length} passed, 0 failed`;
 }
 
-let failed = 0;
-try {
-  for (const runtime of given.length > 0 ? given : install()) {
-    const name = basename(runtime).replace(/\.exe$/, "");
-    const version = execFileSync(runtime, ["--version"], { encoding: "utf8" }).split("\n")[0];
-    const { status, stdout, stderr } = spawnSync(runtime, flags[name], { encoding: "utf8" });
-    const parts = [`conformance ${status === 0 ? "passed" : `failed\n${stdout}${stderr}`}`];
-    let good = status === 0;
-    if (name === "node" || name === "bun") {
-      const { count, wrong } = suite(runtime, name);
-      const passed = count >= 6 && wrong.length === 0;
-      parts.push(`suite ${passed ? `passed (${count} tests)` : `failed: ${JSON.stringify({ count, wrong })}`}`);
-      good &&= passed;
-    }
-    if (!good) failed++;
-    console.log(`${name} ${version}: ${parts.join(", ")}`);
-  }
-} finally {
-  if (directory !== undefined) rmSync(directory, { recursive: true, force: true });
+/** A runtime with a command line. */
+function commandLine(name, version, command, flags, suite) {
+  const start = (program) => run(command, [...flags, program], { cwd: project });
+  return async () => {
+    const lines = (await start("probe.mjs")).trim().split("\n");
+    const has = JSON.parse(lines.find((line) => line.startsWith("[")) ?? "[]");
+    const judged = suite && (() => judge(command, suite.args, join(project, "runners", suite.directory)));
+    return { name: `${name} ${await version(command)}`, has, run: start, judged, stop: () => {} };
+  };
 }
-process.exitCode = failed === 0 ? 0 : 1;
+
+const node = (major) => ({
+  name: `node${major}`,
+  variable: `LASTREF_NODE${major}`,
+  own: process.versions.node.startsWith(`${major}.`) && !process.versions.bun ? process.execPath : undefined,
+  pack: `node@${major}`,
+  binary: "node/bin/node",
+  start: (command) =>
+    commandLine(
+      "Node",
+      async () => (await run(command, ["-p", "process.versions.node"])).trim(),
+      command,
+      ["--expose-gc"],
+      {
+        directory: "node",
+        args: ["--test-reporter=tap", "leaks.suite.mjs"],
+      },
+    ),
+});
+
+const RUNTIMES = [
+  ...[20, 22, 24, 26].map(node),
+  {
+    name: "bun",
+    variable: "LASTREF_BUN",
+    pack: "bun",
+    binary: ".bin/bun",
+    start: (command) =>
+      commandLine("Bun", async () => (await run(command, ["--version"])).trim(), command, ["run"], {
+        directory: "bun",
+        args: ["test", "leaks.test.mjs"],
+      }),
+  },
+  {
+    name: "deno",
+    variable: "LASTREF_DENO",
+    pack: "deno",
+    binary: ".bin/deno",
+    start: (command) =>
+      commandLine("Deno", async () => (await run(command, ["--version"])).split(" ")[1], command, [
+        "run",
+        "--allow-all",
+        "--quiet",
+        "--v8-flags=--expose-gc",
+      ]),
+  },
+  {
+    name: "chromium",
+    variable: "LASTREF_CHROMIUM",
+    own: ["/usr/bin/chromium", "/usr/bin/chromium-browser", "/usr/bin/google-chrome"].find((path) => existsSync(path)),
+    missing: "no Chromium was found; install one (on Debian: apt-get install chromium) or name it in LASTREF_CHROMIUM",
+    start: (command) => () => startBrowser(command, project),
+  },
+];
+
+async function pack() {
+  const [{ filename }] = JSON.parse(
+    await run("npm", ["pack", "--json", "--ignore-scripts", "--pack-destination", temporary], { cwd: root }).then(
+      (text) => text.slice(text.indexOf("["), text.lastIndexOf("]") + 1),
+    ),
+  );
+  cpSync(join(here, "harness.mjs"), join(project, "harness.mjs"));
+  cpSync(directory, join(project, "programs"), { recursive: true });
+  cpSync(join(here, "..", "runners"), join(project, "runners"), { recursive: true });
+  writeFileSync(join(project, "probe.mjs"), PROBE);
+  writeFileSync(join(project, "package.json"), JSON.stringify({ name: "conformance", private: true, type: "module" }));
+  await run("npm", ["install", "--ignore-scripts", "--offline", join(temporary, filename)], { cwd: project });
+}
+
+/** The runtime's executable; fetched if it is nowhere. */
+async function locate({ name, variable, own, pack, binary, missing }) {
+  const given = process.env[variable] || own;
+  if (given !== undefined) return given;
+  if (pack === undefined) throw new Error(missing);
+  const prefix = join(temporary, name);
+  await run("npm", ["install", "--no-save", "--prefix", prefix, pack], { timeout: 3 * MINUTE });
+  return join(prefix, "node_modules", binary);
+}
+
+const programs = readdirSync(directory)
+  .filter((file) => file.endsWith(".mjs"))
+  .map((file) => {
+    const [, needs = ""] = /^\/\/ needs: (.+)/.exec(readFileSync(join(directory, file), "utf8")) ?? [];
+    return { file, needs: needs.split(/[ ,]+/).filter((word) => word !== "") };
+  });
+
+async function conform(runtime) {
+  const lines = [];
+  const counts = { passed: 0, failed: 0 };
+  const started = Date.now();
+  let name = runtime.name;
+  let stop = () => {};
+  try {
+    const command = await locate(runtime);
+    const running = await runtime.start(command)();
+    name = running.name;
+    stop = running.stop;
+    const tasks = programs.map((program) => ({ ...program, start: () => running.run(`programs/${program.file}`) }));
+    if (running.judged && directory === OWN_PROGRAMS) {
+      tasks.push({ file: "its own test runner", needs: [], start: running.judged });
+    }
+    for (const { file, needs, start } of tasks) {
+      const missing = needs.filter((need) => !running.has.includes(need));
+      if (missing.length > 0) {
+        lines.push(`  ${file}: not for this runtime, it has no ${missing.join(", ")}`);
+        continue;
+      }
+      try {
+        const output = await start();
+        const [, passed] = /^checks: (\d+) passed, 0 failed$/m.exec(output) ?? [];
+        if (!(Number(passed) > 0)) throw new Error(`it did not say how many checks passed:\n${output}`);
+        counts.passed += Number(passed);
+        lines.push(`  ${file}: ${passed} passed`);
+      } catch (error) {
+        const output = `${error.stdout ?? ""}${error.stderr ?? ""}` || String(error.stack ?? error);
+        counts.failed += Number(/^checks: \d+ passed, (\d+) failed$/m.exec(output)?.[1] ?? 1) || 1;
+        lines.push(`  ${file}: FAILED`, output.trimEnd());
+      }
+    }
+  } catch (error) {
+    if (runtime.missing === error.message && !process.env.CI) {
+      lines.push(`  NOT TESTED ON ${name.toUpperCase()}: ${error.message}`);
+    } else {
+      counts.failed++;
+      lines.push(`  FAILED to start: ${error.message}`);
+    }
+  } finally {
+    await stop();
+  }
+  console.log(`${name} (${((Date.now() - started) / 1000).toFixed(1)} s)\n${lines.join("\n")}`);
+  return counts;
+}
+
+const chosen = RUNTIMES.filter(({ name }) => wanted.length === 0 || wanted.includes(name));
+if (chosen.length === 0) {
+  console.error(`Cannot find a runtime called ${wanted.join(", ")}: ${RUNTIMES.map(({ name }) => name).join(", ")}`);
+  process.exit(2);
+}
+
+const total = { passed: 0, failed: 0 };
+try {
+  await pack();
+  // Two at a time: one is fetched or started while the other one runs.
+  const queue = [...chosen];
+  const worker = async () => {
+    for (let runtime = queue.shift(); runtime !== undefined; runtime = queue.shift()) {
+      const { passed, failed } = await conform(runtime);
+      total.passed += passed;
+      total.failed += failed;
+    }
+  };
+  await Promise.all([worker(), worker()]);
+} finally {
+  rmSync(temporary, { recursive: true, force: true });
+}
+console.log(`${total.passed} checks passed, ${total.failed} failed, on ${chosen.length} runtimes`);
+if (process.env.LASTREF_RUNTIMES_REPORT) writeFileSync(process.env.LASTREF_RUNTIMES_REPORT, JSON.stringify(total));
+process.exitCode = total.failed === 0 ? 0 : 1;

@@ -1,0 +1,3 @@
+{
+  "targets": [{ "target_name": "blocks", "sources": ["blocks.c"], "cflags": ["-Wall", "-Wextra", "-Werror"] }]
+}
