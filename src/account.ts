@@ -216,6 +216,8 @@ export class Counted<T> {
       settle: (owed) => {
         this.count -= owed - 1;
         this.decrement();
+        // No holder is left to hear of it.
+        this.freeing?.catch(warn);
       },
     });
     return this.record?.account(handle, holder);

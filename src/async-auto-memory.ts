@@ -60,7 +60,7 @@ export interface AsyncAutoMemory extends AsyncDisposable {
   /**
    * See {@link AutoMemory.freeAll}.
    *
-   * @returns A promise that settles after the last free.
+   * @returns A promise that settles after the last free. An end of the context meanwhile does not wait for it.
    */
   freeAll(): Promise<void>;
   /** See {@link AutoMemory.move}. */

@@ -1,4 +1,4 @@
-import { around, DISPOSE, INSPECT } from "./account";
+import { ASYNC_DISPOSE, around, DISPOSE, INSPECT, ignore, isThenable, warn } from "./account";
 import { received, suppress } from "./errors";
 import { type Handle, HandleImpl, type Loan, OWN_DISPOSE } from "./handle";
 import { type Entry, OWNED, OwnedList, PAY, THING } from "./owned-list";
@@ -270,6 +270,11 @@ export const AutoMemory: AutoMemoryConstructor = class AutoMemory implements Aut
 
   /** Owns what was just made; it is given back if the context has ended meanwhile. */
   static #own<T>(memory: AutoMemory, handle: Handle<T>): Handle<T> {
+    // A program without types may name an asynchronous resource: its handle is on its way.
+    if (isThenable(handle)) {
+      handle.then((late) => (late as AsyncDisposable)[ASYNC_DISPOSE]()).then(ignore, warn);
+      throw new TypeError("Cannot open: the resource is asynchronous; open it in an AsyncAutoMemory");
+    }
     try {
       return memory.use(handle);
     } catch (error) {

@@ -15,6 +15,7 @@ import {
 } from "../src/account";
 import { AsyncFreeError, LastrefError, RefOverflowError } from "../src/errors";
 import { Handle, type HandleImpl, openAccount, openHandle } from "../src/handle";
+import { defineAsyncResource } from "../src/resource";
 import { realm } from "../src/tracker";
 import { RecordingTracker } from "./support/recording-tracker";
 import { thenable } from "./support/thenable";
@@ -399,5 +400,17 @@ describe("the seam to a leak detector", () => {
     expect(() => tracker.during(() => handle.dup())).toThrow("tracker failed");
     expect(handle.refCount).toBe(1);
     expect(handle.decrRef()).toBe(true);
+  });
+});
+
+describe("settling a dropped account of an asynchronous kind", () => {
+  it("frees, and a failure that no holder is left to hear becomes a warning", async () => {
+    const emitted = vi.spyOn(process, "emitWarning").mockImplementation(() => {});
+    const Link = defineAsyncResource({ kind: "link", free: (_: string) => Promise.reject(new Error("cut")) });
+    const tracker = new RecordingTracker();
+    tracker.during(() => Link.wrap("a"));
+    tracker.facts[0]?.settle(1);
+    expect(Link.stats.live).toBe(0);
+    await vi.waitFor(() => expect(emitted.mock.calls.map(([error]) => (error as Error).message)).toEqual(["cut"]));
   });
 });

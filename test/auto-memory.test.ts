@@ -2,7 +2,7 @@ import { describe, expect, it, vi } from "vitest";
 import { AutoMemory } from "../src/auto-memory";
 import { RefCountError, SuppressedError, UseAfterFreeError } from "../src/errors";
 import { Handle } from "../src/handle";
-import { defineResource } from "../src/resource";
+import { defineAsyncResource, defineResource } from "../src/resource";
 import { itBehavesAsDisposable } from "./support/contracts";
 import { RecordingTracker } from "./support/recording-tracker";
 
@@ -544,5 +544,20 @@ describe("AutoMemory and a leak detector", () => {
     });
     expect(tracker.log).not.toContain("#1 escaped");
     expect(tracker.log.slice(-2)).toEqual(["#1 closed", "freed"]);
+  });
+});
+
+describe("AutoMemory.open() of an asynchronous resource", () => {
+  it("refuses it, and frees what arrives late", async () => {
+    const log: string[] = [];
+    const Link = defineAsyncResource({
+      kind: "link",
+      open: async (to: string) => to,
+      free: async (to) => void log.push(`closed ${to}`),
+    });
+    const memory = new AutoMemory();
+    expect(() => memory.open(Link as never, "a")).toThrow(/^Cannot open: the resource is asynchronous/);
+    await vi.waitFor(() => expect(log).toEqual(["closed a"]));
+    expect([memory.size, Link.stats.live]).toEqual([0, 0]);
   });
 });
