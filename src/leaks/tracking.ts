@@ -1,6 +1,6 @@
 import { MAX_REFS } from "../account";
 import { received } from "../errors";
-import { type ResourceFacts, realm, type Tracker } from "../tracker";
+import { type OpenedThere, type ResourceFacts, realm, type Tracker } from "../tracker";
 import { Account, Context } from "./account-record";
 import { elapsed, every, ticks } from "./clock";
 import { type Detector, detector } from "./detector";
@@ -130,6 +130,13 @@ class FullTracker implements Tracker {
 
   opened(facts: ResourceFacts): Account {
     return begin(this.#log, this.#session, facts, 1);
+  }
+
+  here(): OpenedThere {
+    const log = this.#log;
+    // Read at once: whoever waits may wait for long, and an unread stack keeps what is on it.
+    const place = log.read(log.place("openLimit"));
+    return (open) => log.openedAt(place, open);
   }
 
   context(context: object): Context {

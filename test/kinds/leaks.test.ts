@@ -47,6 +47,34 @@ describe("kinds, tracked", () => {
     await peeked?.decrRef();
   });
 
+  it("were opened where they were asked for, although they come later", async () => {
+    using _tracking = trackLeaks({ level: "full" });
+    const map = new HandleMap<string, number>({ open: async () => 1, validate: () => true });
+    const pool = checkouts({ acquire: async () => 1, release: () => {}, destroy: () => {} });
+    function asksFirst() {
+      return map.acquire("a");
+    }
+    function joins() {
+      return map.acquire("a");
+    }
+    function asksForWhatIsOpen() {
+      return map.acquire("a");
+    }
+    function checksOut() {
+      return pool.acquire();
+    }
+    const handles = await Promise.all([asksFirst(), joins()]);
+    handles.push(await asksForWhatIsOpen(), await checksOut());
+    const callers = liveHandles().map(({ opened }) => /^\S+ \(test\/kinds\/leaks\.test\.ts/.exec(opened) && opened);
+    expect(callers.map((site) => site?.split(" ")[0])).toEqual([
+      "asksFirst",
+      "joins",
+      "asksForWhatIsOpen",
+      "checksOut",
+    ]);
+    for (const handle of handles) await handle.decrRef();
+  });
+
   it("are reported by key when their handle is dropped, and closed exactly once where that was asked for", async () => {
     const leaks: Leak[] = [];
     using _tracking = trackLeaks({ level: "full", onLeak: (leak) => leaks.push(leak), freeLeaked: true });
