@@ -469,6 +469,7 @@ export const HandleMap: HandleMapConstructor = class HandleMap<K, T, V = T> impl
 
   #rest(entry: Entry<K, T>): void {
     entry.state = IDLE;
+    this.#kind.cached++;
     this.#idle.add(entry);
     if (this.#idleFor === Infinity) return;
     entry.stopIdle = after(this.#idleFor, () => {
@@ -479,6 +480,7 @@ export const HandleMap: HandleMapConstructor = class HandleMap<K, T, V = T> impl
 
   #wake(entry: Entry<K, T>): void {
     entry.state = HELD;
+    this.#kind.cached--;
     this.#idle.delete(entry);
     const { stopIdle } = entry;
     entry.stopIdle = undefined;

@@ -85,6 +85,8 @@ export interface KindCounts {
   readonly name: string;
   readonly opened: number;
   readonly freed: number;
+  /** Of those that are open: without holders, and kept by the map they are in. */
+  readonly cached: number;
 }
 
 /**

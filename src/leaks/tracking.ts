@@ -2,6 +2,7 @@ import { MAX_REFS } from "../account";
 import { received } from "../errors";
 import { type OpenedThere, type ResourceFacts, realm, type Tracker } from "../tracker";
 import { Account, Context } from "./account-record";
+import { definedKinds } from "./cached";
 import { elapsed, every, ticks } from "./clock";
 import { type Detector, detector } from "./detector";
 import { Finds } from "./finds";
@@ -312,14 +313,10 @@ function activate(log: Detector): void {
 // A watched kind is recorded at every level, so as soon as there is a detector.
 realm.watcher ??= new WatchTracker(detector());
 
-/** Open resources of defined kinds. */
+/** Open resources of defined kinds, without those that nobody holds. */
 function openNow(): number {
-  realm.kinds = realm.kinds.filter((kind) => kind.deref() !== undefined);
   let open = 0;
-  for (const kind of realm.kinds) {
-    const counts = kind.deref();
-    if (counts !== undefined) open += counts.opened - counts.freed;
-  }
+  for (const { opened, freed, cached } of definedKinds()) open += opened - freed - cached;
   return open;
 }
 
