@@ -67,7 +67,6 @@ export class Detector {
   #batch: Account[] = [];
   #contexts: Context[] = [];
   #draining = false;
-  #elsewhere: Place;
   /** Dropped accounts whose contexts have not been heard of yet. */
   readonly #waiting = new Set<Account>();
   /** Leaks that fail a test: no warning says them again. */
@@ -91,19 +90,8 @@ export class Detector {
   /** A capture of where the program is now, at the levels that take any: of this many frames. */
   place(limit: "openLimit" | "dupLimit" | "closeLimit"): Place {
     const { session } = this;
-    if (this.#elsewhere !== undefined) return this.#elsewhere;
     if (session === undefined || session.openLimit === 0) return undefined;
     return session.level === "full" ? capture(session[limit]) : session.timed(capture, session[limit]);
-  }
-
-  /** What `open` opens counts as opened at that place. */
-  openedAt<R>(place: Place, open: () => R): R {
-    this.#elsewhere = place;
-    try {
-      return open();
-    } finally {
-      this.#elsewhere = undefined;
-    }
   }
 
   read(place: Place): Place {

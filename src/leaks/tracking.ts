@@ -137,7 +137,13 @@ class FullTracker implements Tracker {
     const log = this.#log;
     // Read at once: whoever waits may wait for long, and an unread stack keeps what is on it.
     const place = log.read(log.place("openLimit"));
-    return (open) => log.openedAt(place, open);
+    return (open) => {
+      const before = log.tail;
+      const opened = open();
+      const account = log.tail;
+      if (account !== undefined && account !== before) account.opened = place;
+      return opened;
+    };
   }
 
   context(context: object): Context {
