@@ -137,6 +137,7 @@ describe("a server that crashes and comes back on its port", () => {
         validate: (client) => !client.closed,
         min: 0,
         max: 3,
+        propagateCreateError: true,
       });
       const destroyed: RawClient[] = [];
       const pool = checkouts<RawClient>({
