@@ -55,6 +55,8 @@ export class Kind<T> {
   freed = 0;
   peak = 0;
   bytes = 0;
+  /** Of those that are open: without holders, and kept by the map they are in. */
+  cached = 0;
 
   constructor(name: string, release: (value: T) => unknown, async = false, exclusive = false, watch = false) {
     this.name = name;

@@ -7,6 +7,7 @@ import { aborted, after, onAbort, type Signal } from "./host";
 import { cycle, ENDED, ENDING, Entry, HELD, IDLE, OPENING, QUEUED, type Waiter, waitingFor } from "./map-entry";
 import type { AcquireOptions, CloseOptions, HandleMapOptions, HandleMapStats, OpenContext } from "./map-options";
 import { defineAsyncResource, type Family, familyOf } from "./resource";
+import { type OpenedThere, realm } from "./tracker";
 
 /**
  * One shared resource per key: opened when the first holder asks, counted while there are holders, freed after the last.
@@ -176,11 +177,12 @@ export const HandleMap: HandleMapConstructor = class HandleMap<K, T, V = T> impl
 
   peek(key: K, options?: Pick<AcquireOptions, "holder">): AsyncHandle<T> | undefined {
     const entry = this.#entries.get(this.#canonical(key));
-    return entry === undefined || this.#closed ? undefined : this.#take(entry, options?.holder);
+    if (entry === undefined || this.#closed) return undefined;
+    return this.#take(entry, options?.holder, realm.tracker?.here?.());
   }
 
   acquire(key: K, options?: AcquireOptions): Promise<AsyncHandle<T>> {
-    return this.#enter(key, options, this.#calling);
+    return this.#enter(key, options, this.#calling, realm.tracker?.here?.());
   }
 
   invalidate(key: K): boolean {
@@ -242,7 +244,12 @@ export const HandleMap: HandleMapConstructor = class HandleMap<K, T, V = T> impl
   }
 
   /** Joins or begins. All of it happens before the first await. */
-  #enter(given: K, options: AcquireOptions | undefined, opener: Entry<K, T> | undefined): Promise<AsyncHandle<T>> {
+  #enter(
+    given: K,
+    options: AcquireOptions | undefined,
+    opener: Entry<K, T> | undefined,
+    here: OpenedThere | undefined,
+  ): Promise<AsyncHandle<T>> {
     try {
       const key = this.#canonical(given);
       const signals = [options?.signal, opener?.signal];
@@ -250,19 +257,19 @@ export const HandleMap: HandleMapConstructor = class HandleMap<K, T, V = T> impl
       const gaveUp = aborted(signals);
       if (gaveUp !== undefined) throw gaveUp.reason;
       const open = this.#entries.get(key);
-      const handle = open && this.#take(open, options?.holder);
+      const handle = open && this.#take(open, options?.holder, here);
       if (handle !== undefined) {
         if (this.#options.validate === undefined) return Promise.resolve(handle);
-        return this.#validated(open as Entry<K, T>, handle, given, options, opener);
+        return this.#validated(open as Entry<K, T>, handle, given, options, opener, here);
       }
-      return this.#wait(key, given, options?.holder, signals, opener);
+      return this.#wait(key, given, options?.holder, signals, opener, here);
     } catch (error) {
       return Promise.reject(error);
     }
   }
 
   /** An account on an entry whose value is open. */
-  #take(entry: Entry<K, T>, holder: string | undefined): AsyncHandle<T> | undefined {
+  #take(entry: Entry<K, T>, holder: string | undefined, here: OpenedThere | undefined): AsyncHandle<T> | undefined {
     if (entry.state === IDLE) this.#wake(entry);
     else if (entry.state !== HELD) return undefined;
     // Of an exclusive kind no second account may begin while borrows keep the first: the next value waits for them.
@@ -270,7 +277,7 @@ export const HandleMap: HandleMapConstructor = class HandleMap<K, T, V = T> impl
       this.#leave(entry);
       return undefined;
     }
-    return entry.account(holder);
+    return entry.account(holder, here);
   }
 
   /** Waits for an entry on its way, or makes one. */
@@ -280,6 +287,7 @@ export const HandleMap: HandleMapConstructor = class HandleMap<K, T, V = T> impl
     holder: string | undefined,
     signals: readonly (Signal | undefined)[],
     opener: Entry<K, T> | undefined,
+    here: OpenedThere | undefined,
   ): Promise<AsyncHandle<T>> {
     const found = this.#entries.get(key);
     if (opener !== undefined) this.#checkCycle(key, found, opener);
@@ -291,7 +299,7 @@ export const HandleMap: HandleMapConstructor = class HandleMap<K, T, V = T> impl
         if (entry.waiters.size === 0) this.#abandon(entry, reason);
         reject(reason);
       });
-      const waiter: Waiter<K, T> = { opener, holder, resolve, reject, stop };
+      const waiter: Waiter<K, T> = { opener, holder, here, resolve, reject, stop };
       entry.waiters.add(waiter);
       if (found === undefined) {
         this.#entries.set(key, entry);
@@ -343,7 +351,12 @@ export const HandleMap: HandleMapConstructor = class HandleMap<K, T, V = T> impl
       },
       given: given as K,
       acquire: (other, options) => {
-        const acquired = this.#enter(other, options, entry.state === OPENING ? entry : undefined);
+        const acquired = this.#enter(
+          other,
+          options,
+          entry.state === OPENING ? entry : undefined,
+          realm.tracker?.here?.(),
+        );
         return acquired as Promise<AsyncHandle<unknown>> as Promise<AsyncHandle<V>>;
       },
     };
@@ -383,7 +396,7 @@ export const HandleMap: HandleMapConstructor = class HandleMap<K, T, V = T> impl
       return;
     }
     // All are counted before the first of them is told.
-    const handles = waiters.map(({ holder }) => entry.account(holder));
+    const handles = waiters.map(({ holder, here }) => entry.account(holder, here));
     for (const [i, { resolve }] of waiters.entries()) resolve(handles[i] as AsyncHandle<T>);
   }
 
@@ -414,6 +427,7 @@ export const HandleMap: HandleMapConstructor = class HandleMap<K, T, V = T> impl
     given: K,
     options: AcquireOptions | undefined,
     opener: Entry<K, T> | undefined,
+    here: OpenedThere | undefined,
   ): Promise<AsyncHandle<T>> {
     const { validate } = this.#options;
     let stop = ignore;
@@ -433,7 +447,7 @@ export const HandleMap: HandleMapConstructor = class HandleMap<K, T, V = T> impl
     }
     this.#leave(entry);
     this.#giveBack(handle);
-    return this.#enter(given, options, opener);
+    return this.#enter(given, options, opener, here);
   }
 
   #giveBack(handle: AsyncHandle<T>): void {
@@ -455,6 +469,7 @@ export const HandleMap: HandleMapConstructor = class HandleMap<K, T, V = T> impl
 
   #rest(entry: Entry<K, T>): void {
     entry.state = IDLE;
+    this.#kind.cached++;
     this.#idle.add(entry);
     if (this.#idleFor === Infinity) return;
     entry.stopIdle = after(this.#idleFor, () => {
@@ -465,6 +480,7 @@ export const HandleMap: HandleMapConstructor = class HandleMap<K, T, V = T> impl
 
   #wake(entry: Entry<K, T>): void {
     entry.state = HELD;
+    this.#kind.cached--;
     this.#idle.delete(entry);
     const { stopIdle } = entry;
     entry.stopIdle = undefined;

@@ -3,7 +3,7 @@ import { type AsyncHandle, AsyncHandleImpl } from "./async-handle";
 import type { HolderFacts } from "./errors";
 import { HandleImpl, openAccount } from "./handle";
 import { abortController, type Controller, now, type Signal } from "./host";
-import { realm } from "./tracker";
+import { type OpenedThere, realm } from "./tracker";
 
 /** Waits for room, or for its predecessor to end. Nothing has been opened. */
 export const QUEUED = 0;
@@ -25,6 +25,7 @@ export interface Waiter<K, T> {
   /** The entry whose open asked for this one. */
   readonly opener: Entry<K, T> | undefined;
   readonly holder: string | undefined;
+  readonly here: OpenedThere | undefined;
   resolve(handle: AsyncHandle<T>): void;
   reject(error: unknown): void;
   /** Stops listening to the waiter's signal. */
@@ -117,7 +118,7 @@ export class Entry<K, T> {
   }
 
   /** Opens an account on the value, of a new generation if the last one has no holders any more. */
-  account(holder: string | undefined): AsyncHandle<T> {
+  account(holder: string | undefined, here: OpenedThere | undefined): AsyncHandle<T> {
     let counted = this.#counted;
     if (counted === undefined || !counted.usable) {
       counted = new Counted(this.#kind, this.value as T, this.label, this.bytes, 0, OPEN);
@@ -126,7 +127,9 @@ export class Entry<K, T> {
       this.#since = now();
       this.#listed = undefined;
     }
-    const account = counted.count === 0 ? firstAccount(counted, holder) : openAccount(counted, holder);
+    const current = counted;
+    const open = () => (current.count === 0 ? firstAccount(current, holder) : openAccount(current, holder));
+    const account = here === undefined ? open() : here(open);
     const handle = new AsyncHandleImpl(account);
     if (holder !== undefined || realm.tracker !== undefined) this.#list(handle, holder);
     return handle;
@@ -184,7 +187,7 @@ export function firstAccount<T>(counted: Counted<T>, holder: string | undefined)
 /** Who holds something and since when, in words. */
 export function holding(holders: readonly HolderFacts[]): string {
   const words = holders.slice(0, NAMED).map(({ holder = "a holder without a name", heldFor, opened }) => {
-    return `${holder} for ${Math.round(heldFor)} ms${opened === undefined ? "" : ` (opened: ${opened})`}`;
+    return `${holder} for ${Math.round(heldFor)} ms${opened === undefined ? "" : ` (opened: ${opened.split("\n")[0]})`}`;
   });
   if (holders.length > NAMED) words.push(`and ${holders.length - NAMED} more`);
   return words.join(", ");

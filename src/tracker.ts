@@ -62,6 +62,9 @@ export interface ContextRecord {
   moved(to: ContextRecord | undefined): void;
 }
 
+/** Runs what opens an account that is to be recorded as opened elsewhere. */
+export type OpenedThere = <R>(open: () => R) => R;
+
 /** A leak detector. */
 export interface Tracker {
   /** Whether the resource that is opened next is to be recorded: asked before anything is made for it. */
@@ -70,6 +73,11 @@ export interface Tracker {
   readonly adopts: boolean;
   opened(facts: ResourceFacts): ResourceRecord | undefined;
   context(context: object): ContextRecord | undefined;
+  /**
+   * For an account that is asked for now and opened later, when the caller is no longer on the stack: what opens it
+   * as if from here. A tracker that takes stacks of some accounts only has none.
+   */
+  here?(): OpenedThere;
 }
 
 /** How many resources of a kind were opened and freed. */
@@ -77,6 +85,8 @@ export interface KindCounts {
   readonly name: string;
   readonly opened: number;
   readonly freed: number;
+  /** Of those that are open: without holders, and kept by the map they are in. */
+  readonly cached: number;
 }
 
 /**

@@ -6,6 +6,7 @@ import { abortController, aborted, after, now, onAbort, type Signal } from "../h
 import { firstAccount, holding } from "../map-entry";
 import type { AcquireOptions, CloseOptions } from "../map-options";
 import { defineAsyncResource, familyOf } from "../resource";
+import { type OpenedThere, realm } from "../tracker";
 
 /** A pool, as {@link checkouts} sees it. */
 export interface PoolDriver<T> {
@@ -184,6 +185,7 @@ class CheckoutsImpl<T> implements Checkouts<T> {
       if (typeof timeout !== "number" || !(timeout >= 0)) {
         throw new RangeError(`Expected a timeout in milliseconds, received ${received(timeout)}`);
       }
+      const here = realm.tracker?.here?.();
       const abort = abortController();
       let over = false;
       let stopTimer = ignore;
@@ -205,7 +207,7 @@ class CheckoutsImpl<T> implements Checkouts<T> {
       stopSignal = onAbort([signal], giveUp);
       if (timeout !== Infinity) stopTimer = after(timeout, () => giveUp(this.#timeoutError(timeout)));
       const arrived = (connection: T): void => {
-        if (finish()) resolve(this.#checkOut(connection, holder));
+        if (finish()) resolve(this.#checkOut(connection, holder, here));
         else this.#destroyLate(connection);
       };
       const failed = (error: unknown): void => {
@@ -269,10 +271,11 @@ class CheckoutsImpl<T> implements Checkouts<T> {
     return this.close();
   }
 
-  #checkOut(connection: T, holder: string | undefined): AsyncHandle<T> {
+  #checkOut(connection: T, holder: string | undefined, here: OpenedThere | undefined): AsyncHandle<T> {
     const free = (value: T): unknown => this.#giveBack(out, value);
     const counted = new Counted(new Kind<T>(this.#kind, free, true), connection, this.#label(connection), 0, 0, OPEN);
-    const account = firstAccount(counted, holder);
+    const open = () => firstAccount(counted, holder);
+    const account = here === undefined ? open() : here(open);
     this.#counts.countOpened();
     const out: Out<T> = { counted, holder, since: now(), account: new WeakRef(account), broken: false };
     this.#out.add(out);

@@ -4,6 +4,7 @@ export { takeSnapshot } from "./snapshot";
 export { touch } from "./touch";
 export { trackLeaks } from "./tracking";
 export type {
+  Cached,
   Growth,
   HeapProfile,
   HeapProfileNode,

@@ -1,5 +1,6 @@
 import { count } from "../account";
 import type { Account } from "./account-record";
+import { cachedNow } from "./cached";
 import { type Detector, detector } from "./detector";
 import { Tally } from "./finds";
 import { heapProfile } from "./heap-profile";
@@ -7,7 +8,7 @@ import { factsOf, leakOf } from "./leak";
 import type { Site } from "./sites";
 import { stackTrouble } from "./stack";
 import { printGroups } from "./text";
-import type { HeapProfile, LeakGroup, LeakReport, LeakReportJson, Level, LiveHandle, Verdict } from "./types";
+import type { Cached, HeapProfile, LeakGroup, LeakReport, LeakReportJson, Level, LiveHandle, Verdict } from "./types";
 
 /** Which accounts a report is about; all of them if absent. */
 export interface Selection {
@@ -110,6 +111,7 @@ class Report implements LeakReport {
   readonly level: Level;
   readonly total: number | undefined;
   readonly groups: readonly LeakGroup[];
+  readonly cached: readonly Cached[];
   readonly blindSpots: readonly string[];
   readonly #notes: readonly string[];
 
@@ -121,6 +123,7 @@ class Report implements LeakReport {
     const total = this.groups.reduce((sum, group) => sum + group.count, 0);
     const { session } = log;
     this.total = session === undefined || session.level === "count" ? undefined : total;
+    this.cached = cachedNow();
     this.blindSpots = blindSpots(log);
     this.#notes = selection.notes ?? [];
   }
@@ -130,15 +133,17 @@ class Report implements LeakReport {
     const found = `${count(total ?? 0, "leak")} in ${count(groups.length, "group")}`;
     const parts = [`lastref: ${total === undefined ? "leak tracking is off" : `${found} (level ${this.level})`}`];
     if (groups.length > 0) parts.push(printGroups(groups));
-    const remarks = [...this.#notes, ...this.blindSpots.map((spot) => `not seen: ${spot}`)];
+    const cached = this.cached.map(({ kind, count }) => `${count} ${kind}`).join(", ");
+    const kept = cached === "" ? [] : [`cached by maps, held by nobody: ${cached}`];
+    const remarks = [...this.#notes, ...kept, ...this.blindSpots.map((spot) => `not seen: ${spot}`)];
     if (remarks.length > 0) parts.push(remarks.join("\n"));
     if (groups.length > 0) parts.push(`more: ${moreWith(this.level)}`);
     return parts.join("\n\n");
   }
 
   toJSON(): LeakReportJson {
-    const { level, total = null, groups, blindSpots } = this;
-    return { version: 1, level, total, groups, blindSpots };
+    const { level, total = null, groups, cached, blindSpots } = this;
+    return { version: 1, level, total, groups, cached, blindSpots };
   }
 
   toHeapProfile(unit?: "count" | "bytes"): HeapProfile {

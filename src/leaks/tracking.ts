@@ -1,12 +1,13 @@
 import { MAX_REFS } from "../account";
 import { received } from "../errors";
-import { type ResourceFacts, realm, type Tracker } from "../tracker";
+import { type OpenedThere, type ResourceFacts, realm, type Tracker } from "../tracker";
 import { Account, Context } from "./account-record";
+import { definedKinds } from "./cached";
 import { elapsed, every, ticks } from "./clock";
 import { type Detector, detector } from "./detector";
 import { Finds } from "./finds";
 import { leakOf } from "./leak";
-import { CLOSE_FRAMES, type Depths, DUP_FRAMES, OPEN_FRAMES } from "./stack";
+import { CLOSE_FRAMES, capture, type Depths, DUP_FRAMES, OPEN_FRAMES } from "./stack";
 import type { Leak, Level, TrackOptions } from "./types";
 
 /** A pattern of `suppress`, and how often it was of use. */
@@ -130,6 +131,19 @@ class FullTracker implements Tracker {
 
   opened(facts: ResourceFacts): Account {
     return begin(this.#log, this.#session, facts, 1);
+  }
+
+  here(): OpenedThere {
+    const log = this.#log;
+    // Read at once: whoever waits may wait for long, and an unread stack keeps what is on it.
+    const place = log.read(capture(this.#session, "openLimit"));
+    return (open) => {
+      const before = log.tail;
+      const opened = open();
+      const account = log.tail;
+      if (account !== undefined && account !== before) account.opened = place;
+      return opened;
+    };
   }
 
   context(context: object): Context {
@@ -305,14 +319,10 @@ function activate(log: Detector): void {
 // A watched kind is recorded at every level, so as soon as there is a detector.
 realm.watcher ??= new WatchTracker(detector());
 
-/** Open resources of defined kinds. */
+/** Open resources of defined kinds, without those that nobody holds. */
 function openNow(): number {
-  realm.kinds = realm.kinds.filter((kind) => kind.deref() !== undefined);
   let open = 0;
-  for (const kind of realm.kinds) {
-    const counts = kind.deref();
-    if (counts !== undefined) open += counts.opened - counts.freed;
-  }
+  for (const { opened, freed, cached } of definedKinds()) open += opened - freed - cached;
   return open;
 }
 

@@ -87,6 +87,12 @@ export interface LeakGroup {
   readonly examples: readonly Leak[];
 }
 
+/** Resources of one kind that nobody holds, and that a map keeps for the next one who asks. */
+export interface Cached {
+  readonly kind: string;
+  readonly count: number;
+}
+
 /** The facts of a report as JSON. */
 export interface LeakReportJson {
   readonly version: 1;
@@ -94,6 +100,7 @@ export interface LeakReportJson {
   /** `null` while nothing is tracked: that is not "no leaks". */
   readonly total: number | null;
   readonly groups: readonly LeakGroup[];
+  readonly cached: readonly Cached[];
   readonly blindSpots: readonly string[];
 }
 
@@ -104,6 +111,8 @@ export interface LeakReport {
   readonly total: number | undefined;
   /** Culprits before their victims, then the largest first. */
   readonly groups: readonly LeakGroup[];
+  /** What the idle entries of maps keep open, in the whole realm: no leaks, in no group, and no reason to fail a test. */
+  readonly cached: readonly Cached[];
   /** What this report cannot see. */
   readonly blindSpots: readonly string[];
   toString(): string;

@@ -1,7 +1,8 @@
 import type { Handle } from "../../src/handle";
 import { EntryLog, type LogEntry, logEntry } from "../../src/kinds/entry-log";
+import { withoutLeaks } from "../../src/testing/index";
 import { expectNoWayOutToLeak, type Fault } from "../support/faults";
-import { type Incident, rejectionOf } from "./incident";
+import { type Incident, messageOf, rejectionOf } from "./incident";
 
 const EREADONLY = 30;
 
@@ -63,7 +64,16 @@ export const incident: Incident = {
   },
   async told(say) {
     say("every way out of the function is forced, and the references are compared:");
-    return rejectionOf(expectNoWayOutToLeak(trial(prepareForgetful)));
+    const ways = await rejectionOf(expectNoWayOutToLeak(trial(prepareForgetful)));
+    say("and a test that only runs the retries is told what they left, and where they took it:");
+    const report = messageOf(() =>
+      withoutLeaks(() => {
+        const entry = logEntry({ index: 7, term: 1, data: "x" });
+        for (let i = 0; i < 1_000; i++) prepareForgetful(entry, 5);
+        entry.decrRef();
+      }),
+    );
+    return `${ways}\n\n${report}`;
   },
   async cure(say) {
     const ways = await expectNoWayOutToLeak(trial(prepare));

@@ -11,16 +11,19 @@ const expected: Record<string, { damage: number; said: RegExp }> = {
   },
   "braft-early-return": {
     damage: 1_000,
-    said: /2 of 3 ways out leak:\n.*throw at "read-only": 1 counted before, 2 after/,
+    said: /2 of 3 ways out leak:\n {2}throw at "read-only": 1 counted before, 2 after.*\nlastref: 1000 leaks in 1 group \(level full\)\n\nheld {2}log-entry {2}1000 from one site.*"7 \(term 1\)", 1000 of 1001 still held\n {2}opened +prepareForgetful \(.*braft-early-return\.ts.*held by +prepare_entry: owes 1/s,
   },
-  "redis-lock-expiry": { damage: 1, said: /^RevokedError: Cannot read lock "A": it was revoked by its opener$/ },
+  "redis-lock-expiry": {
+    damage: 1,
+    said: /^LeaseLostError: Cannot rely on lease "lock": its time to live ran out before it was renewed$/,
+  },
   "rueidis-connection-leak": {
     damage: 2,
     said: /^UseAfterFreeError: Cannot read connection: its last reference was given back and 1 borrow must end/,
   },
   "redis-py-localhost": {
     damage: 19,
-    said: /^MapClosedError: Cannot close the map of kind connection: 1 key not given back/,
+    said: /^MapClosedError: Cannot close the map of kind connection: 1 key not given back.*\nlastref: 20 leaks in 1 group \(level full\)\n\nheld {2}connection {2}20 from one site.*redis-py-localhost\.ts.*held by +call \d+: owes 1/s,
   },
 };
 

@@ -1,5 +1,6 @@
 import { connect, type Socket } from "node:net";
 import { ConnectionMap } from "../../src/kinds/connection-map";
+import { leakReport, trackLeaks } from "../../src/leaks/index";
 import { type SocketServer, startSockets } from "../support/sockets";
 import { until } from "../support/until";
 import { type Incident, rejectionOf } from "./incident";
@@ -55,6 +56,7 @@ export const incident: Incident = {
   },
   async told(say) {
     await using server = await startSockets();
+    using _tracking = trackLeaks({ level: "full" });
     const map = links(undefined);
     const handles = [];
     for (let i = 0; i < CALLS; i++) {
@@ -63,8 +65,9 @@ export const incident: Incident = {
     await until(() => server.open === 1);
     say(`the same ${CALLS} calls through a ConnectionMap, whose handles nobody gives back: ${server.open} socket`);
     const said = await rejectionOf(map.close({ timeout: 20 }));
+    const report = String(leakReport());
     await map.close({ force: true });
-    return said;
+    return `${said}\n\n${report}`;
   },
   async cure(say) {
     await using server = await startSockets();

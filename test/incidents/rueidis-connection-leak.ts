@@ -1,8 +1,9 @@
-import { randomUUID } from "node:crypto";
+import { setTimeout as wait } from "node:timers/promises";
+import { createClient } from "redis";
 import { type Checkouts, checkouts } from "../../src/kinds/checkouts";
-import { defineAsyncResource } from "../../src/resource";
+import { fromNodeRedis, Leases } from "../../src/leases/index";
 import { RawClient, startRedis } from "../support/redis";
-import { turn, until } from "../support/until";
+import { until } from "../support/until";
 import { type Incident, messageOf } from "./incident";
 
 /** How long a caller waits for its answer, in milliseconds. */
@@ -45,8 +46,8 @@ function accounts(pool: Pool): Checkouts<RawClient> {
   });
 }
 
-const RENEW =
-  "if redis.call('get', KEYS[1]) == ARGV[1] then return redis.call('pexpire', KEYS[1], 60000) else return 0 end";
+/** Milliseconds. */
+const RENEW_EVERY = 10;
 
 export const incident: Incident = {
   title: "A connection goes back to the pool while it is blocked, and a renewal outlives its lock (rueidis)",
@@ -107,40 +108,36 @@ export const incident: Incident = {
     const blocked = Number(/blocked_clients:(\d+)/.exec(String(info))?.[1]);
     say(`the server counts ${blocked} blocked connections`);
 
-    const Lock = defineAsyncResource({
-      kind: "lock",
-      open: async (): Promise<string> => {
-        const token = randomUUID();
-        await connections.use((client) => client.command("SET", "lock", token, "NX", "PX", 60_000));
-        return token;
-      },
-      free: async () => {
-        await connections.use((client) => client.command("DEL", "lock"));
-      },
+    // A renewal that belongs to the lease: it renews what is still held, and there is nothing that could go on after it.
+    const redis = createClient({ socket: { host: "127.0.0.1", port: server.port } });
+    await redis.connect();
+    const send = fromNodeRedis(redis);
+    let sent = 0;
+    const leases = new Leases({
+      nodes: [
+        (args) => {
+          sent++;
+          return send(args);
+        },
+      ],
+      ttl: 10_000,
+      renewEvery: RENEW_EVERY,
     });
-    const lock = await Lock.open();
-    const weak = lock.weak();
-    let renewals = 0;
-    let late = 0;
-    let released = false;
-    const renewal = setInterval(async () => {
-      // The renewal holds nothing: it renews what is still held, and stops with it.
-      const held = weak.upgrade();
-      if (held === undefined) return clearInterval(renewal);
-      if (released) late++;
-      await connections.use((client) => client.command("EVAL", RENEW, 1, "lock", held.value));
-      renewals++;
-      await held.decrRef();
-    }, 5);
-    await until(() => renewals > 0, "a renewal");
-    released = true;
-    await lock.decrRef();
-    await until(() => !weak.alive, "the lock to be free");
-    await turn();
-    const stillThere = await connections.use((client) => client.command("EXISTS", "lock"));
-    say(`the lock is released: ${late} renewals after it, the key exists ${stillThere} times`);
+    const lease = await leases.acquire("lock");
+    const before = sent;
+    await until(() => sent >= before + 3, "three renewals");
+    const { released } = lease.value;
+    await lease.decrRef();
+    say(`A's lock is renewed every ${RENEW_EVERY} ms, and given back: ${await released}`);
+    const end = sent;
+    await wait(10 * RENEW_EVERY);
+    const late = sent - end;
+    const stillThere = await redis.exists("lastref:{lock}");
+    say(`${late} renewals in the ${10 * RENEW_EVERY} ms after it, the key exists ${stillThere} times`);
+    await leases.close();
+    await redis.close();
     await connections.close();
     await pool.end();
-    return (answer === "PONG" ? 0 : 1) + blocked + late + Number(stillThere);
+    return (answer === "PONG" ? 0 : 1) + blocked + late + stillThere;
   },
 };

@@ -1,4 +1,6 @@
 import genericPool from "generic-pool";
+import { Redis } from "ioredis";
+import Valkey from "iovalkey";
 import mysql from "mysql2";
 import PgPool from "pg-pool";
 import { createClientPool } from "redis";
@@ -8,6 +10,7 @@ import { AcquireTimeoutError, MapClosedError, RefCountError, RevokedError, UseAf
 import { checkouts, type PoolDriver } from "../../src/kinds/checkouts";
 import { RawClient, startRedis } from "../support/redis";
 import { startSockets } from "../support/sockets";
+import { TinyPool } from "../support/tiny-pool";
 import { deferred, turn, until } from "../support/until";
 
 /** A pool with three connections at most, as its own users use it. */
@@ -125,7 +128,42 @@ const adapters: Record<string, (port: number) => Fixture | Promise<Fixture>> = {
       end: () => pool.destroy(),
     };
   },
+  "clients of ioredis": () => redisClients((port) => new Redis({ port, host: "127.0.0.1", lazyConnect: true })),
+  "clients of iovalkey": () => redisClients((port) => new Valkey({ port, host: "127.0.0.1", lazyConnect: true })),
 };
+
+interface RedisClient {
+  connect(): Promise<unknown>;
+  disconnect(): void;
+  ping(): Promise<string>;
+}
+
+/** Clients of a real server, in a pool of our own: these libraries bring none. */
+async function redisClients(make: (port: number) => RedisClient): Promise<Fixture> {
+  const server = await startRedis();
+  const pool = new TinyPool<RedisClient>(
+    async () => {
+      const client = make(server.port);
+      await client.connect();
+      expect(await client.ping()).toBe("PONG");
+      return client;
+    },
+    (client) => client.disconnect(),
+  );
+  return {
+    driver: {
+      acquire: () => pool.acquire(),
+      release: (client: RedisClient) => pool.release(client),
+      destroy: (client: RedisClient) => pool.destroy(client),
+    } as unknown as PoolDriver<never>,
+    identity: (client) => client,
+    end: async () => {
+      pool.end();
+      await until(async () => (await server.clients()) === 0, "all clients to be gone");
+      await server[Symbol.asyncDispose]();
+    },
+  };
+}
 
 describe.each(Object.keys(adapters))("checkouts() over %s", (name) => {
   async function withPool(body: (fixture: Fixture) => Promise<void>): Promise<void> {
