@@ -9,7 +9,7 @@ const open = (label: string, kind = "key"): Handle<string> => Handle.of(label, (
 async function drop(make: () => unknown, options = {}): Promise<Leak[]> {
   const { leaks } = await tracked(options, async () => {
     inCall(() => void make());
-    await settle();
+    await settleAll();
   });
   return leaks;
 }

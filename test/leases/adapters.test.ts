@@ -4,7 +4,7 @@ import IOValkey from "iovalkey";
 import { createClient, createClientPool, createCluster } from "redis";
 import { afterAll, beforeAll, describe, expect, it } from "vitest";
 import { fromGlide, fromIoredis, fromNodeRedis, Leases, type SendCommand } from "../../src/leases/index";
-import { type Raw, TestServer, until } from "./servers";
+import { freePort, type Raw, TestServer, until } from "./servers";
 
 let server: TestServer;
 let cluster: TestServer;
@@ -14,9 +14,11 @@ const closers: (() => unknown)[] = [];
 beforeAll(async () => {
   // It logs every error reply, also those that are answered to.
   Logger.setLoggerConfig("off");
+  // Its bus would be at a port 10,000 above its own, which may be past the last one.
+  const bus = ["--cluster-port", String(await freePort())];
   [server, cluster] = await Promise.all([
     TestServer.start(),
-    TestServer.start("--cluster-enabled", "yes", "--cluster-announce-ip", "127.0.0.1"),
+    TestServer.start("--cluster-enabled", "yes", "--cluster-announce-ip", "127.0.0.1", ...bus),
   ]);
   raw = await server.raw();
   const look = await cluster.raw();
