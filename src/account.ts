@@ -227,12 +227,11 @@ export class Counted<T> {
 }
 
 /** The state of an account in words, for the end of a message. */
-export function standing<T>({ state, borrows, count: held }: Counted<T>, owed: number): string {
+export function standing<T>({ state, borrows, count: held }: Counted<T>): string {
   if (state & REVOKED) return "it was revoked by its opener";
   if (state & DRAINING)
     return `its last reference was given back and ${count(borrows, "borrow")} must end before it is freed`;
   if (state & FREED) return "it was freed";
-  if (owed > 0) return `${held} references are held, ${owed} of them by this handle`;
   return `this handle owes nothing, ${held === 1 ? "1 reference is held by another" : `${held} references are held by others`}`;
 }
 

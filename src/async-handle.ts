@@ -12,7 +12,6 @@ import {
   owns,
   PAY,
   removeOwner,
-  THING,
 } from "./owned-list";
 import type { ContextRecord } from "./tracker";
 
@@ -178,10 +177,6 @@ export class AsyncHandleImpl<T> implements AsyncHandle<T>, Entry {
     const paid = this.#dispose();
     if (this.#account.owed > 0 && this.#owners === undefined) HandleImpl.record(this.#account)?.escaped();
     return paid;
-  }
-
-  get [THING](): unknown {
-    return this;
   }
 
   /** See {@link HandleImpl.own}. */

@@ -1,7 +1,7 @@
 import { ASYNC_DISPOSE, around, DISPOSE, INSPECT, ignore, isThenable, warn } from "./account";
 import { received, suppress } from "./errors";
 import { type Handle, HandleImpl, type Loan, OWN_DISPOSE } from "./handle";
-import { type Entry, OWNED, OwnedList, PAY, THING } from "./owned-list";
+import { type Entry, OWNED, OwnedList, PAY } from "./owned-list";
 import type { Resource } from "./resource";
 import { type ContextRecord, realm } from "./tracker";
 
@@ -106,12 +106,17 @@ export interface AutoMemoryConstructor {
 
 /** Anything a context owns that is not a handle of this library, and the call that pays for it. */
 export class Deferred implements Entry {
-  readonly [THING]: unknown;
+  readonly #thing: unknown;
   #pay: (() => unknown) | undefined;
 
   constructor(thing: unknown, pay: () => unknown) {
-    this[THING] = thing;
+    this.#thing = thing;
     this.#pay = pay;
+  }
+
+  /** Whether an entry is one for `thing`: what `keep` asks. */
+  static of(entry: Entry, thing: unknown): boolean {
+    return entry instanceof Deferred && entry.#thing === thing;
   }
 
   [OWNED](): boolean {
@@ -132,7 +137,7 @@ export function checkCallable(verb: string, value: unknown): void {
 
 /** Takes the newest {@link Deferred} of `thing` out of a list. */
 export function takeDeferred(list: OwnedList, thing: unknown): boolean {
-  return list.remove((entry) => entry instanceof Deferred && entry[THING] === thing);
+  return list.remove((entry) => Deferred.of(entry, thing));
 }
 
 export function ended(verb: string): ReferenceError {

@@ -36,7 +36,6 @@ import {
   owns,
   PAY,
   removeOwner,
-  THING,
 } from "./owned-list";
 import { type AccountRecord, type ContextRecord, realm } from "./tracker";
 
@@ -309,10 +308,6 @@ export class HandleImpl<T> implements Handle<T>, Entry {
     if (this.#owed > 0 && this.#owners === undefined) HandleImpl.#record(this)?.escaped();
   }
 
-  get [THING](): unknown {
-    return this;
-  }
-
   /** Takes the handle into a context's list, unless it is none of ours or has nothing to pay. */
   static own(value: object, list: OwnedList, context: ContextRecord | undefined): boolean {
     if (!(#owed in value)) return false;
@@ -425,7 +420,7 @@ export class HandleImpl<T> implements Handle<T>, Entry {
     const counted = HandleImpl.counted(handle);
     const owed = handle.owed;
     let Refusal: new (message: string, facts: ErrorFacts) => LastrefError = UseAfterFreeError;
-    let why = standing(counted, owed);
+    let why = standing(counted);
     if (handle.#owed === MOVED) {
       Refusal = MovedError;
       why = "its account was moved to another handle";

@@ -51,7 +51,7 @@ export class LoanImpl<T, H> {
   #refuse(verb: string): Error {
     const counted = this.#counted;
     const revoked = counted.state & REVOKED;
-    const why = this.#over && !revoked ? "the borrow of this loan has ended" : standing(counted, 0);
+    const why = this.#over && !revoked ? "the borrow of this loan has ended" : standing(counted);
     return refuse(revoked ? RevokedError : UseAfterFreeError, `Cannot ${verb} ${nameOf(counted)}: ${why}`, counted);
   }
 

@@ -1,6 +1,5 @@
 export const OWNED = Symbol("owned");
 export const PAY = Symbol("pay");
-export const THING = Symbol("thing");
 
 /** What a context keeps of one thing it pays for. */
 export interface Entry {
@@ -8,8 +7,6 @@ export interface Entry {
   [OWNED](list: OwnedList): boolean;
   /** Pays, and takes the entry out of the list first. Does nothing when the list no longer owns it. */
   [PAY](list: OwnedList): unknown;
-  /** The value that `keep` is asked for by. */
-  readonly [THING]: unknown;
 }
 
 /** Places in one piece of a list: a long list grows by pieces, so that growing never copies what is there. */

@@ -1,12 +1,9 @@
 import { describe, expect, it } from "vitest";
-import { addOwner, type Entry, leaveAll, OWNED, OwnedList, owns, PAY, removeOwner, THING } from "../src/owned-list";
+import { addOwner, type Entry, leaveAll, OWNED, OwnedList, owns, PAY, removeOwner } from "../src/owned-list";
 
 class Item implements Entry {
   owned = true;
   checked = 0;
-  get [THING](): unknown {
-    return this;
-  }
   [OWNED](): boolean {
     this.checked++;
     return this.owned;
