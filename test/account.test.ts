@@ -1,3 +1,6 @@
+import { execFileSync } from "node:child_process";
+import { join } from "node:path";
+import { pathToFileURL } from "node:url";
 import { afterEach, describe, expect, it, vi } from "vitest";
 import {
   Counted,
@@ -129,6 +132,20 @@ describe("MAX_REFS", () => {
     expect(handle.decrRef()).toBe(false);
     expect(resource.count).toBe(MAX_REFS - 1);
   });
+
+  it("is not exceeded by a handle that is alone on a plain resource, counted one by one", () => {
+    // The built files, in a process of their own: two thousand million calls take seconds there.
+    const program = `
+      import { defineResource, MAX_REFS } from ${JSON.stringify(pathToFileURL(join(import.meta.dirname, "..", "dist", "index.js")))};
+      const handle = defineResource({ kind: "key", free: () => {} }).open("v");
+      for (let owed = 1; owed < MAX_REFS; owed++) handle.incrRef();
+      const attempt = (call) => { try { return call(); } catch (error) { return error.code; } };
+      const said = [attempt(() => handle.incrRef()), attempt(() => handle.dup()), handle.owed, handle.decrRef(), handle.refCount];
+      console.log(JSON.stringify(said));
+    `;
+    const said = execFileSync(process.execPath, ["--input-type=module", "-e", program], { encoding: "utf8" });
+    expect(JSON.parse(said)).toEqual(["ERR_REF_OVERFLOW", "ERR_REF_OVERFLOW", MAX_REFS, false, MAX_REFS - 1]);
+  }, 120_000);
 
   it("is named in the error with what the resource and the account owe", () => {
     const { handle } = full();

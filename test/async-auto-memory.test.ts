@@ -264,6 +264,54 @@ describe("AsyncAutoMemory", () => {
     expect(() => moved.hold(key)).toThrow(ReferenceError);
   });
 
+  it("refuses everything once it has ended, and what it cannot dispose of", async () => {
+    const { log, Key, File } = logged();
+    const memory = new AsyncAutoMemory();
+    await memory.disposeAsync();
+    const handle = File.open("mine");
+    const refused: Record<string, () => unknown> = {
+      use: () => memory.use(handle),
+      open: () => memory.open(File, "never opened"),
+      keep: () => memory.keep(handle),
+      hold: () => memory.hold(handle),
+      freeAll: () => memory.freeAll(),
+      move: () => memory.move(),
+      defer: () => memory.defer(() => {}),
+      adopt: () => memory.adopt(1, () => {}),
+    };
+    for (const [verb, call] of Object.entries(refused)) {
+      expect(call).toThrow(ReferenceError);
+      expect(call).toThrow(new RegExp(`^Cannot ${verb}: the context has ended, it was disposed or moved$`));
+    }
+    expect([log, File.stats.opened, Key.stats.opened, handle.owed]).toEqual([[], 1, 0, 1]);
+    const usable = new AsyncAutoMemory();
+    const neither = /^Cannot use object: it has neither a \[Symbol\.asyncDispose\] nor a \[Symbol\.dispose\] method$/;
+    expect(() => usable.use({} as Disposable)).toThrow(neither);
+    expect(() => usable.adopt(1, null as never)).toThrow(/^Cannot adopt: expected a function, received null$/);
+    expect(() => usable.defer(5 as never)).toThrow(/^Cannot defer: expected a function, received number 5$/);
+    const foreign = Reflect.apply(usable.disposeAsync, {}, []) as Promise<void>;
+    await expect(foreign).rejects.toThrow(/^Cannot dispose of object: it is no AsyncAutoMemory$/);
+    expect(usable.size).toBe(0);
+  });
+
+  it("lets two contexts own one handle, each paying a reference as long as one is owed", async () => {
+    const { log, Key } = logged();
+    const [first, second] = [new AsyncAutoMemory(), new AsyncAutoMemory()];
+    const both = second.use(await first.open(Key, "both"));
+    const other = await first.open(Key, "other");
+    first.use(both.incrRef());
+    expect(first.keep(both)).toBe(both);
+    expect([first.size, second.size]).toEqual([2, 1]);
+    await first.disposeAsync();
+    expect([log, both.owed, other.owed, second.size]).toEqual([["freeing other", "freed other"], 1, 0, 1]);
+    expect(second.keep(both)).toBe(both);
+    expect(() => second.keep(both)).toThrow(TypeError);
+    await both.decrRef();
+    second.use(both);
+    expect(second.size).toBe(0);
+    await second.disposeAsync();
+  });
+
   it("owns a kept handle again in its new place, and the newest of two ownerships is kept", async () => {
     const { log, Key } = logged();
     const memory = new AsyncAutoMemory();

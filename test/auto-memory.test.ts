@@ -106,19 +106,25 @@ describe("AutoMemory.dispose()", () => {
     const memory = new AutoMemory();
     memory.dispose();
     const handle = open("mine");
-    for (const call of [
-      () => memory.use(handle),
-      () => memory.open(Key, "never opened"),
-      () => memory.keep(handle),
-      () => memory.hold(handle),
-      () => memory.freeAll(),
-      () => memory.move(),
-      () => memory.defer(() => {}),
-      () => memory.adopt(1, () => {}),
-    ]) {
+    const refused: Record<string, () => unknown> = {
+      use: () => memory.use(handle),
+      open: () => memory.open(Key, "never opened"),
+      keep: () => memory.keep(handle),
+      hold: () => memory.hold(handle),
+      freeAll: () => memory.freeAll(),
+      move: () => memory.move(),
+      defer: () => memory.defer(() => {}),
+      adopt: () => memory.adopt(1, () => {}),
+    };
+    for (const [verb, call] of Object.entries(refused)) {
       expect(call).toThrow(ReferenceError);
-      expect(call).toThrow(/^Cannot \w+: the context has ended, it was disposed or moved$/);
+      expect(call).toThrow(new RegExp(`^Cannot ${verb}: the context has ended, it was disposed or moved$`));
     }
+    const usable = new AutoMemory();
+    expect(() => usable.use({} as Disposable)).toThrow(/^Cannot use object: it has no \[Symbol\.dispose\] method$/);
+    expect(() => usable.adopt(1, null as never)).toThrow(/^Cannot adopt: expected a function, received null$/);
+    expect(() => usable.defer(5 as never)).toThrow(/^Cannot defer: expected a function, received number 5$/);
+    expect(usable.size).toBe(0);
     expect([log, Key.stats.opened, handle.owed, memory.size]).toEqual([[], 1, 1, 0]);
     const ending = new AutoMemory();
     const Ending = defineResource({
@@ -282,11 +288,15 @@ describe("AutoMemory.keep()", () => {
     const memory = new AutoMemory();
     const [owned, foreign] = [memory.use(open("a")), open("b")];
     memory.keep(owned);
+    const adopted = vi.fn();
+    memory.adopt("something else", adopted);
     for (const thing of [owned, foreign, {}, null, undefined, 5]) {
       expect(() => memory.keep(thing as Disposable)).toThrow(TypeError);
       expect(() => memory.keep(thing as Disposable)).toThrow(/^Cannot keep .*: this context does not own it$/);
     }
-    expect([owned.owed, foreign.owed, memory.size]).toEqual([1, 1, 0]);
+    expect([owned.owed, foreign.owed, memory.size]).toEqual([1, 1, 1]);
+    memory.dispose();
+    expect(adopted.mock.calls).toEqual([["something else"]]);
   });
 
   it("owns a kept handle again when it is asked to, in its new place", () => {

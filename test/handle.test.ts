@@ -5,11 +5,14 @@ import { defineResource } from "../src/resource";
 import { itBehavesAsDisposable } from "./support/contracts";
 import { thenable } from "./support/thenable";
 
-/** Every fact holds for a handle that is alone on a plain resource and for one that is counted elsewhere. */
-const FORMS = [
-  ["plain", {}],
-  ["labelled", { kind: "key", label: "user:1" }],
-] as const;
+type Make = (free: (value: string) => void) => Handle<string>;
+
+/** Every fact holds for a handle that is alone on a plain resource and keeps its value, and for one that is counted elsewhere. */
+const FORMS: [string, Make][] = [
+  ["plain", (free) => defineResource({ kind: "resource", free }).open("value")],
+  ["counted", (free) => Handle.of("value", free)],
+  ["labelled", (free) => Handle.of("value", free, { kind: "key", label: "user:1" })],
+];
 
 function boom(): never {
   throw new Error("boom");
@@ -24,8 +27,34 @@ function caught(body: () => unknown): unknown {
   throw new Error("nothing was thrown");
 }
 
-describe.each(FORMS)("a %s handle", (_, options) => {
-  const make = (free: (value: string) => void = () => {}) => Handle.of("value", free, options);
+describe.each(FORMS)("a %s handle", (_, form) => {
+  const make = (free: (value: string) => void = () => {}) => form(free);
+
+  it("says in each refusal what was refused", () => {
+    const spent = make();
+    spent.decrRef();
+    const refused: [string, () => unknown][] = [
+      ["read", () => spent.value],
+      ["take another reference on", () => spent.incrRef()],
+      ["dup", () => spent.dup()],
+      ["move", () => spent.move()],
+      ["make a weak handle of", () => spent.weak()],
+      ["borrow", () => spent.borrow(() => {})],
+    ];
+    for (const [verb, call] of refused) {
+      expect(caught(call)).toBeInstanceOf(UseAfterFreeError);
+      expect((caught(call) as Error).message).toMatch(new RegExp(`^Cannot ${verb} .*: it was freed$`));
+    }
+    const moved = make();
+    moved.move().decrRef();
+    expect(() => moved.isSole()).toThrow(
+      /^Cannot ask for the only reference on .*: its account was moved to another handle$/,
+    );
+    const lent = make().borrow((_value, loan) => loan);
+    expect(() => lent.value).toThrow(/^Cannot read .*: the borrow of this loan has ended$/);
+    expect(() => (lent as unknown as Handle<string>).incrRef()).toThrow(/^Cannot count .*: a loan is no account/);
+    expect(() => (lent as unknown as Handle<string>).decrRef()).toThrow(/^Cannot give back .*: a loan is no account/);
+  });
 
   describe("[Symbol.dispose]()", () => {
     itBehavesAsDisposable((free) => {
@@ -286,6 +315,10 @@ describe.each(FORMS)("a %s handle", (_, options) => {
 
   describe("isSole()", () => {
     it("is true for the only reference with no borrow under way", () => {
+      const alone = make();
+      expect(alone.isSole()).toBe(true);
+      alone.decrRef();
+      expect(alone.isSole()).toBe(false);
       const handle = make();
       expect(handle.isSole()).toBe(true);
       handle.incrRef();

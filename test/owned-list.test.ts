@@ -100,6 +100,16 @@ describe("OwnedList", () => {
     expect(list.remove((entry) => entry === first)).toBe(true);
     expect([list.size, drained(list)]).toEqual([99, items.slice(1)]);
   });
+
+  it("removes the newest of two places in one piece or in two", () => {
+    for (const between of [3, 100]) {
+      const { list, items } = filled(between);
+      const twice = items[0] as Item;
+      list.add(twice);
+      list.remove((entry) => entry === twice);
+      expect(drained(list)).toEqual(items);
+    }
+  });
 });
 
 describe("Owners", () => {

@@ -1,5 +1,5 @@
 import { afterEach, describe, expect, it, vi } from "vitest";
-import { RefCountError } from "../src/errors";
+import { MovedError, RefCountError } from "../src/errors";
 import { Handle } from "../src/handle";
 import { setPanic } from "../src/panic";
 import { defineAsyncResource } from "../src/resource";
@@ -51,6 +51,15 @@ describe("setPanic()", () => {
       throw new Error("abort");
     });
     expect(() => spent().handle.decrRef()).toThrow("abort");
+  });
+
+  it("is not asked of a moved account, which throws", () => {
+    const heard = vi.fn();
+    setPanic(heard);
+    const { other } = spent();
+    const moved = other.move();
+    expect(() => other.decrRef()).toThrow(MovedError);
+    expect([heard.mock.calls.length, moved.decrRef()]).toEqual([0, true]);
   });
 
   it("reports once per site and returns false", () => {

@@ -66,6 +66,7 @@ describe("defineResource()", () => {
       [{ kind: "key", free, open: {} }, /expected open to be a function, received object/],
       [{ kind: "key", free, label: "a" }, /expected label to be a function, received "a"$/],
       [{ kind: "key", free, bytes: -1 }, /-1$/],
+      [{ kind: "key", free, bytes: "12" }, /expected bytes to be a function, received "12"$/],
       [{ kind: "", free }, /^Expected a kind that is a non-empty string/],
       [{ free }, /received undefined$/],
     ];
@@ -175,6 +176,9 @@ describe.each([
     };
     const key = await make({ label: boom, bytes: boom }).open("v");
     expect([key.value, key.label]).toEqual(["v", "(no label: broken label)"]);
+    const Sized = make({ bytes: boom });
+    await Sized.open("v");
+    expect(Sized.stats).toMatchObject({ live: 1, bytes: 0 });
     const thrown = () => {
       throw 5;
     };
