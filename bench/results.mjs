@@ -1,9 +1,10 @@
-// Writes what the questions were answered into bench/RESULTS.md, and draws bench/growth.svg.
+// Writes what the questions were answered into bench/RESULTS.md, the costs into README.md, and draws bench/growth.svg.
 import { existsSync, readFileSync, writeFileSync } from "node:fs";
 import { createRequire } from "node:module";
 import { cpus, totalmem } from "node:os";
 import { dirname, join } from "node:path";
 import { fileURLToPath } from "node:url";
+import { refreshReadme } from "./costs.mjs";
 
 const here = dirname(fileURLToPath(import.meta.url));
 
@@ -37,6 +38,7 @@ export async function writeResults(answers, peers, points) {
     ...(plotted ? ["![The cost of a handle by how many are live](growth.svg)", ""] : []),
   ];
   writeFileSync(join(here, "RESULTS.md"), text.join("\n"));
+  refreshReadme();
 }
 
 /** `Map.groupBy` is not on Node 20. */
