@@ -30,7 +30,7 @@ function filled() {
 
 await check("rows are read to the end after their database was given back", () => {
   const database = filled();
-  const rows = Rows.open(database, "select n from numbers order by n");
+  using rows = Rows.open(database, "select n from numbers order by n");
   const raw = database.value;
   equal([rows.value.rows.next().value.n, database.decrRef()], [1, false]);
   const rest = [];
@@ -41,7 +41,7 @@ await check("rows are read to the end after their database was given back", () =
 });
 
 await check("a database is closed once; sqlite itself would refuse the second", () => {
-  const database = filled();
+  using database = filled();
   const raw = database.value;
   equal(database.decrRef(), true);
   refused(() => database.decrRef(), "ERR_REFCOUNT");
