@@ -188,11 +188,13 @@ async function conform(runtime) {
   const started = Date.now();
   let name = runtime.name;
   let stop = () => {};
+  let native = false;
   try {
     const command = await locate(runtime);
     const running = await runtime.start(command)();
     name = running.name;
     stop = running.stop;
+    native = running.has.includes("using");
     const tasks = forms
       .filter(({ needs }) => needs.every((need) => running.has.includes(need)))
       .flatMap(({ at, says }) =>
@@ -230,9 +232,10 @@ async function conform(runtime) {
   } finally {
     await stop();
   }
-  const native = counts.native === undefined ? "no native using" : `${counts.native} with native using`;
   console.log(`${name} (${((Date.now() - started) / 1000).toFixed(1)} s)\n${lines.join("\n")}`);
-  console.log(`  in all: ${counts.programs ?? 0} as es2022, ${native}`);
+  console.log(
+    `  in all: ${counts.programs ?? 0} as es2022, ${native ? `${counts.native ?? 0} with` : "no"} native using`,
+  );
   return counts;
 }
 

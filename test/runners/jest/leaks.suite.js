@@ -1,5 +1,5 @@
-const { Handle } = require("../../../dist/index.cjs");
-const { leakGuard, withoutLeaks } = require("../../../dist/testing.cjs");
+const { Handle } = require("lastref");
+const { leakGuard, withoutLeaks } = require("lastref/testing");
 
 const open = (label) => Handle.of(label, () => {}, { kind: "key", label });
 const inAfterEach = [];

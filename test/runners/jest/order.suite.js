@@ -1,5 +1,5 @@
-const { Handle } = require("../../../dist/index.cjs");
-const { leakGuard } = require("../../../dist/testing.cjs");
+const { Handle } = require("lastref");
+const { leakGuard } = require("lastref/testing");
 
 // Above the file's own hooks, or in a setup file: the check runs before them, and accuses a clean test.
 leakGuard({ beforeEach, afterEach });
