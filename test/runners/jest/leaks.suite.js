@@ -23,6 +23,13 @@ test("clean: cleans up a little later", () => {
   const handle = open("a");
   setTimeout(() => handle.decrRef(), 5);
 });
+let moved;
+test("guilty: leaves a handle to the next test", () => {
+  moved = open("left to another test");
+});
+test("clean: closes what another test has opened", () => {
+  moved.decrRef();
+});
 test("failing: keeps its own error", () => {
   open("not the point");
   throw new Error("own error");
