@@ -105,10 +105,11 @@ describe("a handle that is opened in vitest after its test has ended", () => {
 });
 
 describe("leakGuard() above the file's own hooks in Jest", () => {
-  it("checks before them, as its documentation says", { timeout: 60_000 }, () => {
+  it("checks before them and after those of a describe, as its documentation says", { timeout: 60_000 }, () => {
     const outcomes = fromJson(run([bin("jest/bin/jest.js"), "--json", "order.suite.js"], "jest"));
     expect(outcomes.map(({ name, passed }) => [name, passed])).toEqual([
       ["accused: cleans up in a later afterEach", false],
+      ["clean: cleans up in the afterEach of its describe", true],
     ]);
   });
 });
