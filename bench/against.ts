@@ -23,6 +23,15 @@ interface Lumino {
   readonly DisposableDelegate: new (close: () => void) => Disposing;
   readonly DisposableSet: new () => Disposing & { add(thing: Disposing): void };
 }
+/** A class of C++ as embind binds it: every object of one has these. */
+interface Bound {
+  clone(): Bound;
+  delete(): void;
+}
+interface Embind {
+  setup(): void;
+  readonly Manifold: { cube(size: number[]): Bound };
+}
 interface Stack extends Disposing {
   adopt(value: number, onDispose: (value: number) => void): number;
 }
@@ -33,6 +42,9 @@ const lifecycle = (await import(
 )) as Lifecycle;
 const lumino = load("@lumino/disposable") as Lumino;
 const Polyfill = load("disposablestack/DisposableStack/implementation") as new () => Stack;
+const embind = (await import(pathToFileURL(join(fetched, "node_modules/manifold-3d/manifold.js")).href)) as {
+  readonly default: () => Promise<Embind>;
+};
 const Native = (globalThis as { DisposableStack?: new () => Stack }).DisposableStack;
 
 let sink = 0;
@@ -97,6 +109,9 @@ await compare(
   const ref = Effect.runSync(Scope.provide(RcRef.make({ acquire }), scope));
   Effect.runSync(Scope.provide(RcRef.get(ref), scope)); // the first holder, who stays
   const share = Effect.scoped(RcRef.get(ref));
+  const wasm = await embind.default();
+  wasm.setup();
+  const solid = wasm.Manifold.cube([1, 1, 1]);
   await compare(
     "a second holder comes and goes",
     () => {
@@ -114,6 +129,11 @@ await compare(
         const copy = lifetime.dup();
         last[0] = copy;
         copy.dispose();
+      },
+      "embind clone + delete": () => {
+        const copy = solid.clone();
+        last[0] = copy;
+        copy.delete();
       },
       "Effect RcRef.get in a scope": () => {
         last[0] = Effect.runSync(share);
@@ -152,4 +172,6 @@ await compare(
 );
 
 print("Beside its peers", rows);
+console.log("embind: the Manifold of manifold-3d; each clone is registered with the garbage collector");
+console.log("Effect's RcMap, which keys what it counts, is beside HandleMap below");
 if (sink < 0) console.log(sink);

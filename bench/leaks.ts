@@ -4,10 +4,9 @@
 import { execFileSync } from "node:child_process";
 import { dirname, resolve } from "node:path";
 import { pathToFileURL } from "node:url";
+import { print, type Row } from "./measure";
 
 const dist = `${pathToFileURL(resolve(dirname(process.argv[1] ?? "bench"), "..", "dist"))}/`;
-const runtimes = [process.execPath];
-
 const ROUNDS = 5;
 
 /** Elapsed time over a fixed number of operations, collection included: a median would hide the rare and the late. */
@@ -93,30 +92,33 @@ console.log((performance.now() - start) / 1000);
 console.error(text.length);
 `;
 
-function run(runtime: string, code: string): number {
+function run(code: string): number {
   const args = ["--expose-gc", "--input-type=module", "-e", code];
-  return Number(execFileSync(runtime, args, { stdio: ["ignore", "pipe", "ignore"] }).toString());
+  return Number(execFileSync(process.execPath, args, { stdio: ["ignore", "pipe", "ignore"] }).toString());
 }
 
-for (const runtime of runtimes) {
-  const version = execFileSync(runtime, ["--version"]).toString().trim();
-  const sums = new Map<string, number>();
-  // Alternating, so that a slow minute of the machine is everybody's.
-  for (let round = 0; round < ROUNDS; round++) {
-    for (const [name, code] of Object.entries(CASES))
-      sums.set(name, (sums.get(name) ?? 0) + run(runtime, code) / ROUNDS);
-  }
-  const time = (name: string): number => sums.get(name) ?? Number.NaN;
-  const ratio = (name: string, base: string): string => `${(time(name) / time(base)).toFixed(2)} x ${base}`;
-  console.log(`${version}: open + dup + two decrRef, ns per operation`);
-  console.log(`  never imported   ${time("never").toFixed(1)}`);
-  console.log(`  count            ${time("count").toFixed(1)}  ${ratio("count", "never")} (at most 1.10)`);
-  console.log(`  sampled          ${time("sampled").toFixed(1)}  ${ratio("sampled", "count")} (at most 1.25)`);
-  console.log(`  registry + stack ${time("registry + stack").toFixed(0)}`);
-  console.log(
-    `  full             ${time("full").toFixed(0)}  ${ratio("full", "registry + stack")} (at most 2.0; 2.5 on Node 20)`,
-  );
-  console.log(`  bytes per live handle at full                ${run(runtime, BYTES).toFixed(0)} (at most 400)`);
-  console.log(`  heap growth after 1,000,000 at full          ${run(runtime, GROWTH).toFixed(2)} MB (less than 2)`);
-  console.log(`  report on 1,000,000 handles from 1,000 sites ${run(runtime, REPORT).toFixed(2)} s (less than 2)`);
+const sums = new Map<string, number>();
+// Alternating, so that a slow minute of the machine is everybody's.
+for (let round = 0; round < ROUNDS; round++) {
+  for (const [name, code] of Object.entries(CASES)) sums.set(name, (sums.get(name) ?? 0) + run(code) / ROUNDS);
 }
+const rows: Row[] = [];
+const [major = 0] = process.versions.node.split(".").map(Number);
+
+/** Elapsed time of one case, beside that of another one. */
+function compare(name: string, base: string, against: string, target: number): void {
+  const [ours = Number.NaN, theirs = Number.NaN] = [sums.get(name), sums.get(base)];
+  rows.push({ question: `tracking: ${name}`, ours, unit: "ns", against, theirs, target });
+}
+compare("count", "never", "never imported", 1.1);
+compare("sampled", "count", "count", 1.25);
+compare("full", "registry + stack", "one registration, one stack of 8 frames", major < 26 ? 2.5 : 2);
+
+/** A figure beside the most it should be. */
+function bound(question: string, ours: number, unit: string, most: number): void {
+  rows.push({ question, ours, unit, against: `${most} ${unit}`, theirs: most, target: 1 });
+}
+bound("full: a live handle", run(BYTES), "bytes", 400);
+bound("full: growth after 1,000,000 open and free", Math.max(0, run(GROWTH)), "MB", 2);
+bound("full: report on 1,000,000 from 1,000 sites", run(REPORT), "s", 2);
+print("Leak tracking", rows);

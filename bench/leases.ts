@@ -12,6 +12,7 @@ import { fromIoredis, Leases } from "lastref/leases";
 import { Mutex } from "redis-semaphore";
 import Redlock from "redlock";
 import { createLock, IoredisAdapter } from "redlock-universal";
+import { print, type Row } from "./measure";
 
 const ROUNDS = 41;
 const SEQUENTIAL = 400;
@@ -75,8 +76,10 @@ const pairs: Record<string, Pair> = {
     await lock.release(await lock.acquire());
   },
 };
+const PEERS = ["redlock 5", "redis-semaphore", "redlock-universal"];
 const floors: Record<string, string> = { lastref: "bare fence script + EVALSHA" };
-const [bare] = Object.keys(pairs) as [string];
+const [bare, fencing] = Object.keys(pairs) as [string, string];
+const rows: Row[] = [];
 
 async function sequentially(pair: Pair): Promise<number> {
   const began = performance.now();
@@ -105,6 +108,16 @@ async function compare(title: string, measure: (pair: Pair) => Promise<number>):
       if (round >= 0) rates.get(name)?.push(rate);
     }
   }
+  const cost = (name: string, beside: string): number =>
+    median((rates.get(beside) ?? []).map((rate, round) => rate / (rates.get(name)?.[round] as number)));
+  const aim = (name: string, against: string, target: number): void => {
+    const ours = 1e6 / median([...(rates.get(name) ?? [])]);
+    rows.push({ question: `${name}: ${title}`, ours, unit: "us", against, theirs: ours / cost(name, against), target });
+  };
+  // As throughput, 0.93 of the floor; and of many at once no peer may be faster by more than the fence costs.
+  aim("lastref", fencing, 1 / 0.93);
+  aim("lastref, no fence", bare, 1 / 0.93);
+  if (measure === atOnce) for (const peer of PEERS) aim("lastref", peer, Math.max(1, cost(fencing, bare)));
   console.log(`\n${title}`);
   for (const [name, own] of rates) {
     const floor = floors[name] ?? bare;
@@ -118,39 +131,58 @@ async function compare(title: string, measure: (pair: Pair) => Promise<number>):
   }
 }
 
-/** Commands that the client sends: what a script calls is not among them. */
-async function commandsPerGrant(title: string, wait: (i: number) => Promise<() => Promise<unknown>>): Promise<void> {
+/** How many commands the client sends meanwhile: what a script calls is not among them. */
+async function commandsOf(body: () => Promise<unknown>): Promise<number> {
   let sent = 0;
   const { sendCommand } = client;
   client.sendCommand = function (this: Redis, ...args: Parameters<Redis["sendCommand"]>) {
     sent++;
     return sendCommand.apply(this, args);
   };
+  await body();
+  client.sendCommand = sendCommand;
+  return sent;
+}
+
+/** Prints the commands per grant among waiters, and returns them. */
+async function commandsPerGrant(title: string, wait: (i: number) => Promise<() => Promise<unknown>>): Promise<number> {
   const began = performance.now();
   let grants = 0;
-  await Promise.allSettled(
-    Array.from({ length: AT_ONCE }, async (_, i) => {
-      const end = await wait(i);
-      grants++;
-      await new Promise((resolve) => setTimeout(resolve, 200));
-      await end();
-    }),
+  const sent = await commandsOf(() =>
+    Promise.allSettled(
+      Array.from({ length: AT_ONCE }, async (_, i) => {
+        const end = await wait(i);
+        grants++;
+        await new Promise((resolve) => setTimeout(resolve, 200));
+        await end();
+      }),
+    ),
   );
-  client.sendCommand = sendCommand;
   const seconds = ((performance.now() - began) / 1000).toFixed(1);
   console.log(
     `  ${title.padEnd(28)} ${(sent / grants).toFixed(1)} commands per grant, ${grants} grants in ${seconds} s`,
   );
+  return sent / grants;
 }
 
 await compare("one at a time", sequentially);
 await compare(`${AT_ONCE} names at once`, atOnce);
 
 console.log(`\n${AT_ONCE} waiters on one name, each holds it for 200 ms`);
-await commandsPerGrant("lastref", async () => {
+const perGrant = await commandsPerGrant("lastref", async () => {
   const handle = await leases.acquire("waiters");
   return () => handle.decrRef();
 });
+const perPair = (await commandsOf(() => sequentially(pairs.lastref as Pair))) / SEQUENTIAL;
+const counts = { unit: "commands", target: 1 };
+rows.push({
+  ...counts,
+  question: "lastref: acquire + release",
+  ours: perPair,
+  against: "one round trip each",
+  theirs: 2,
+});
+rows.push({ ...counts, question: "lastref: a grant to one of 50 waiters", ours: perGrant, against: "3", theirs: 3 });
 const patient = new Redlock([client as never], { retryCount: 1000, retryDelay: 100, retryJitter: 50 });
 await commandsPerGrant("redlock 5", async () => {
   const lock = await patient.acquire(["r:waiters"], TTL);
@@ -167,6 +199,7 @@ await commandsPerGrant("redlock-universal", async () => {
   return () => lock.release(handle);
 });
 
+print("Leases", rows);
 await Promise.all([plain.close(), leases.close()]);
 client.disconnect();
 server.kill();

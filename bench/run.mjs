@@ -1,22 +1,23 @@
 // Runs every question of this directory on the built package, on this Node and on Node 26: npm run bench [-- <question> --check]
 //
 // Node 26 is taken from LASTREF_NODE26, or fetched into a temporary directory: a package of that name inside the project
-// would shadow `node` in its scripts. So are the peers that are too large for everybody's node_modules. A run of all
-// questions writes RESULTS.md; with --check a target that is missed is a failure, and nothing is written.
+// would shadow `node` in its scripts. So are the peers that are too large for everybody's node_modules. Every run ends with
+// the targets that are missed. A run of all questions writes RESULTS.md; with --check (npm run bench:check) a target that is
+// missed is a failure, and nothing is written.
 import { spawn, spawnSync } from "node:child_process";
-import { mkdtempSync, readdirSync, readFileSync, rmSync } from "node:fs";
+import { existsSync, mkdtempSync, readdirSync, readFileSync, rmSync } from "node:fs";
 import { tmpdir } from "node:os";
 import { dirname, join } from "node:path";
 import process from "node:process";
 import { fileURLToPath } from "node:url";
 import { writeResults } from "./results.mjs";
 
-const PEERS = ["monaco-editor", "@lumino/disposable", "disposablestack", "vega", "vega-lite"];
+const PEERS = ["monaco-editor", "@lumino/disposable", "disposablestack", "manifold-3d", "vega", "vega-lite"];
 
 const here = dirname(fileURLToPath(import.meta.url));
 const runner = join(here, "..", "test", "run-ts.mjs");
 const wanted = process.argv.slice(2).filter((word) => !word.startsWith("--"));
-const flags = process.argv.slice(2).filter((word) => word.startsWith("--"));
+const checking = process.argv.includes("--check");
 
 // A question begins with itself; what does not is a part of others.
 const questions = readdirSync(here)
@@ -29,11 +30,18 @@ if (questions.length === 0) {
 
 const temporary = mkdtempSync(join(tmpdir(), "lastref-bench-"));
 let failed = 0;
+const started = Date.now();
 try {
   const nodes = [process.execPath];
   const peers = process.env.LASTREF_BENCH_PEERS ?? fetchPeers();
   const points = join(temporary, "points.jsonl");
-  const env = { ...process.env, LASTREF_BENCH_PEERS: peers, LASTREF_BENCH_POINTS: points };
+  const targets = join(temporary, "targets.jsonl");
+  const env = {
+    ...process.env,
+    LASTREF_BENCH_PEERS: peers,
+    LASTREF_BENCH_POINTS: points,
+    LASTREF_BENCH_TARGETS: targets,
+  };
   const answers = [];
   const newest = process.env.LASTREF_NODE26 ?? fetchNode(26);
   if (newest !== undefined) nodes.push(newest);
@@ -41,10 +49,16 @@ try {
     for (const node of nodes) {
       const { status, output } = await ask(node, file, env);
       answers.push({ question: questionOf(file), output });
-      if (status !== 0) failed++;
+      if (status === 0) continue;
+      console.log(`${file} FAILED on ${node}`);
+      failed++;
     }
   }
-  if (wanted.length === 0 && flags.length === 0 && failed === 0) await writeResults(answers, peers, points);
+  const summary = judge(targets);
+  console.log(summary.text);
+  console.log(`\nmeasured in ${Math.round((Date.now() - started) / 1000)} s`);
+  if (checking) failed += summary.missed;
+  else if (wanted.length === 0 && failed === 0) await writeResults(answers, peers, points, summary.text);
 } finally {
   rmSync(temporary, { recursive: true, force: true });
 }
@@ -59,7 +73,7 @@ function questionOf(file) {
 
 /** Runs one question, printing what it prints as it comes. */
 function ask(node, file, env) {
-  const asked = spawn(node, ["--expose-gc", runner, join(here, file), ...flags], {
+  const asked = spawn(node, ["--expose-gc", runner, join(here, file)], {
     env,
     stdio: ["ignore", "pipe", "inherit"],
   });
@@ -72,6 +86,26 @@ function ask(node, file, env) {
     asked.on("error", reject);
     asked.on("close", (status) => resolve({ status, output }));
   });
+}
+
+/** How many of the targets are met, and which are not. */
+function judge(file) {
+  const all = existsSync(file)
+    ? readFileSync(file, "utf8")
+        .trim()
+        .split("\n")
+        .map((line) => JSON.parse(line))
+    : [];
+  const missed = all.filter(({ met }) => !met);
+  const lines = missed.map(
+    ({ title, question, against, target, ratio, node }) =>
+      `  ${title}, Node ${node.split(".")[0]}: ${question}: ${ratio.toFixed(2)} x ${against}, at most ${target.toFixed(2)} is asked`,
+  );
+  const counted = `${all.length - missed.length} of ${all.length} targets are met`;
+  return {
+    missed: missed.length,
+    text: [`\n${counted}${missed.length > 0 ? "; falling short:" : ""}`, ...lines].join("\n"),
+  };
 }
 
 function fetchPeers() {

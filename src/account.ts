@@ -37,11 +37,17 @@ export const ignore = (): void => {};
 /** Says something that no caller is left to hear. */
 export function warn(error: unknown): void {
   const { process, console } = globalThis as {
-    process?: { emitWarning?(warning: unknown): void };
+    process?: { emitWarning?(warning: unknown, type?: string): void };
     console?: { warn(warning: unknown): void };
   };
-  if (process?.emitWarning) process.emitWarning(error instanceof Error ? error : new Error(String(error)));
-  else console?.warn(error);
+  if (!process?.emitWarning) return console?.warn(error);
+  const warning = error instanceof Error ? error : new Error(String(error));
+  try {
+    process.emitWarning(warning);
+  } catch {
+    // Node refuses the errors of another realm, as a test runner's vm context has them.
+    process.emitWarning(warning.message, warning.name);
+  }
 }
 
 /** How a kind was defined, and the counts of its resources. `flat` tells it from a {@link Counted}. */

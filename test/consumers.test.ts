@@ -1,11 +1,11 @@
 import { execFile, execFileSync } from "node:child_process";
-import { cpSync, mkdirSync, mkdtempSync, readFileSync, rmSync, symlinkSync, writeFileSync } from "node:fs";
-import { tmpdir } from "node:os";
+import { readFileSync } from "node:fs";
 import { join } from "node:path";
 import { promisify } from "node:util";
 import { brotliCompressSync } from "node:zlib";
 import { build } from "esbuild";
 import { afterAll, beforeAll, describe, expect, it } from "vitest";
+import { type Packed, packed } from "./support/consumer";
 
 // The package as a user gets it: packed, unpacked into projects of their own, compiled and run there.
 
@@ -28,34 +28,13 @@ async function run(command: string, args: string[], cwd: string): Promise<Ran> {
   }
 }
 
-let home: string;
-let tarball: string;
+let library: Packed;
 
 beforeAll(() => {
-  home = mkdtempSync(join(tmpdir(), "lastref-consumers-"));
-  const packed = execFileSync("npm", ["pack", "--json", "--ignore-scripts", "--pack-destination", home], {
-    cwd: root,
-    encoding: "utf8",
-    stdio: ["ignore", "pipe", "ignore"],
-  });
-  tarball = join(home, (JSON.parse(packed) as [{ filename: string }])[0].filename);
-  execFileSync("tar", ["-xzf", tarball, "-C", home]);
+  library = packed();
 }, 60 * SECONDS);
 
-afterAll(() => rmSync(home, { recursive: true, force: true }));
-
-let projects = 0;
-
-/** A project with the packed package installed, and these files. */
-function project(type: "module" | "commonjs", files: Record<string, string>, types: string[] = []): string {
-  const at = join(home, `project-${++projects}`);
-  mkdirSync(join(at, "node_modules", "@types"), { recursive: true });
-  cpSync(join(home, "package"), join(at, "node_modules", "lastref"), { recursive: true });
-  for (const name of types) symlinkSync(join(root, "node_modules", name), join(at, "node_modules", name), "dir");
-  writeFileSync(join(at, "package.json"), JSON.stringify({ name: "consumer", private: true, type }));
-  for (const [name, text] of Object.entries(files)) writeFileSync(join(at, name), text);
-  return at;
-}
+afterAll(() => library[Symbol.dispose]());
 
 function fixture(name: string): string {
   return readFileSync(join(import.meta.dirname, "types", name), "utf8");
@@ -96,7 +75,7 @@ describe("the declarations", () => {
   ] as const)(
     "compile in %s, with every declaration checked",
     async (_, type, file, options, types) => {
-      const at = project(type, { [file]: fixture(file), "tsconfig.json": config(options) }, [...types]);
+      const at = library.project(type, { [file]: fixture(file), "tsconfig.json": config(options) }, types);
       expect(await run(bin("tsc"), ["-p", "."], at)).toEqual({ code: 0, output: "" });
     },
     120 * SECONDS,
@@ -107,7 +86,7 @@ describe("the declarations", () => {
     async () => {
       const wrong =
         'import { Handle } from "lastref";\nconst n: number = Handle.of("a", () => {}).value;\nexport { n };\n';
-      const at = project("module", { "wrong.ts": wrong, "tsconfig.json": config({}) });
+      const at = library.project("module", { "wrong.ts": wrong, "tsconfig.json": config({}) });
       const { code, output } = await run(bin("tsc"), ["-p", "."], at);
       expect(code).not.toBe(0);
       expect(output).toMatch(/^wrong\.ts\(2,7\): error TS2322/);
@@ -117,7 +96,7 @@ describe("the declarations", () => {
 
   it("do not name private state, so that copies and versions stay assignable", () => {
     for (const file of ["index.d.ts", "index.d.cts"]) {
-      const text = readFileSync(join(home, "package", "dist", file), "utf8");
+      const text = readFileSync(join(library.directory, "dist", file), "utf8");
       expect(text).not.toMatch(/HandleImpl|LoanImpl|\bCounted\b/);
     }
   });
@@ -125,14 +104,16 @@ describe("the declarations", () => {
 
 describe("the tarball", () => {
   it("holds the built files and the papers, and nothing else", () => {
-    const listed = execFileSync("tar", ["-tzf", tarball], { encoding: "utf8" }).trim().split("\n");
-    const strangers = listed.filter((name) => !/^package\/(dist\/[\w./-]+|[A-Z]+(\.md)?|package\.json)$/.test(name));
+    const listed = execFileSync("tar", ["-tzf", library.tarball], { encoding: "utf8" }).trim().split("\n");
+    const strangers = listed.filter(
+      (name) => !/^package\/(dist\/[\w./-]+|(src|bench)\/[\w/]+\.(md|svg)|[A-Z]+(\.md)?|package\.json)$/.test(name),
+    );
     expect(strangers).toEqual([]);
     expect(listed).toEqual(expect.arrayContaining(["package/dist/index.js", "package/dist/index.d.cts"]));
   });
 
   it("has no runtime dependency", () => {
-    const manifest = JSON.parse(readFileSync(join(home, "package", "package.json"), "utf8")) as object;
+    const manifest = JSON.parse(readFileSync(join(library.directory, "package.json"), "utf8")) as object;
     expect(Object.keys(manifest)).not.toEqual(expect.arrayContaining(["dependencies"]));
     expect(Object.keys(manifest)).not.toEqual(expect.arrayContaining(["peerDependencies"]));
   });
@@ -140,7 +121,7 @@ describe("the tarball", () => {
   it(
     "passes publint",
     async () => {
-      const { code, output } = await run(bin("publint"), [tarball, "--strict"], root);
+      const { code, output } = await run(bin("publint"), [library.tarball, "--strict"], root);
       expect({ code, output }).toMatchObject({ code: 0, output: expect.stringContaining("All good!") });
     },
     60 * SECONDS,
@@ -149,7 +130,11 @@ describe("the tarball", () => {
   it(
     "passes are-the-types-wrong",
     async () => {
-      const { code, output } = await run(bin("attw"), [tarball, "--profile", "node16", "--format", "ascii"], root);
+      const { code, output } = await run(
+        bin("attw"),
+        [library.tarball, "--profile", "node16", "--format", "ascii"],
+        root,
+      );
       expect(output).toContain('"lastref/vitest"');
       expect({ code, output }).toMatchObject({ code: 0 });
     },
@@ -167,7 +152,7 @@ describe("the tarball", () => {
       try { handle.decrRef() } catch (error) { log.push(error.name, error.code, error instanceof RefCountError); }
       console.log(log.join());`;
       const names = "{ AutoMemory, Handle, RefCountError }";
-      const at = project("module", {
+      const at = library.project("module", {
         "main.mjs": body(`import ${names} from "lastref";`),
         "main.cjs": body(`const ${names} = require("lastref");`),
       });
@@ -184,7 +169,7 @@ describe("the tarball", () => {
 
 describe("the size", () => {
   async function bundled(code: string): Promise<{ text: string; brotli: number }> {
-    const at = project("module", { "entry.js": code });
+    const at = library.project("module", { "entry.js": code });
     const { outputFiles, warnings } = await build({
       entryPoints: [join(at, "entry.js")],
       bundle: true,

@@ -5,6 +5,7 @@ import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { promisify } from "node:util";
 import { afterAll, describe, expect, it } from "vitest";
+import { linkedFrom } from "./support/links";
 
 // What is published: reproducible, complete, and nothing that runs at install. Its users are tested in consumers.test.ts.
 
@@ -34,6 +35,8 @@ async function build(name: string): Promise<string> {
     "README.md",
     "LICENSE",
     "CHANGELOG.md",
+    "bench/RESULTS.md",
+    "bench/growth.svg",
   ]) {
     cpSync(join(root, part), join(at, part), { recursive: true });
   }
@@ -64,13 +67,19 @@ describe("the package", () => {
       chmodSync(join(second, "dist", "index.js"), 0o755);
       expect((await pack(second)).sha256).not.toBe(packed.sha256);
       const loose = packed.files.filter(
-        (file) => !/^(dist\/[\w.-]+\.(c?js|d\.c?ts)|LICENSE|[A-Z]+\.md|package\.json)$/.test(file),
+        (file) =>
+          !/^(dist\/[\w.-]+\.(c?js|d\.c?ts)|LICENSE|[A-Z]+\.md|package\.json|(src|bench)\/[\w/]+\.(md|svg))$/.test(
+            file,
+          ),
       );
       expect(loose).toEqual([]);
       const entries = Object.values(manifest.exports).flatMap((entry) =>
         typeof entry === "string" ? [entry] : Object.values(entry).flatMap((target) => Object.values(target)),
       );
       expect(packed.files).toEqual(expect.arrayContaining(entries.map((path) => path.replace("./", ""))));
+      const linked = linkedFrom("README.md", root);
+      expect(linked).toEqual(expect.arrayContaining(["src/Core.md", "src/leases/Leases.md", "bench/RESULTS.md"]));
+      expect(packed.files).toEqual(expect.arrayContaining(linked));
     },
     120 * SECONDS,
   );

@@ -113,23 +113,43 @@ describe("two copies in one realm", () => {
   });
 });
 
+/** The core in a context of its own with these globals; `prepare` runs there before it loads. */
+async function load(prepare: string, globals: object = {}): Promise<{ run(code: string): unknown }> {
+  const { outputFiles } = await build({
+    entryPoints: [join(dist, "index.js")],
+    bundle: true,
+    write: false,
+    format: "iife",
+    globalName: "lastref",
+    logLevel: "error",
+    supported: { "top-level-await": false },
+  });
+  const context = createContext(globals);
+  runInContext(prepare, context);
+  runInContext((outputFiles[0] as { text: string }).text, context);
+  return { run: (code) => runInContext(code, context) };
+}
+
+describe("a vm context with the process of another realm", () => {
+  it("is warned by name and message: the error itself would be refused", async () => {
+    const { run } = await load("", { process });
+    const warnings: Error[] = [];
+    const hear = (warning: Error): void => void warnings.push(warning);
+    process.on("warning", hear);
+    const given = run(`
+      lastref.setPanic("report");
+      const handle = lastref.Handle.of(1, () => {}, { kind: "key", label: "a" });
+      [handle.decrRef(), handle.decrRef()].join();
+    `);
+    await new Promise((resolve) => setImmediate(resolve));
+    process.off("warning", hear);
+    expect(given).toBe("true,false");
+    expect(warnings.map(({ name }) => name)).toEqual(["RefCountError"]);
+    expect(warnings[0]?.message).toMatch(/^decrRefCount against refcount <= 0: cannot give back key "a"/);
+  });
+});
+
 describe("a realm without dispose symbols", () => {
-  /** The core in a context of its own; `prepare` runs there before it loads. */
-  async function load(prepare: string): Promise<{ run(code: string): unknown }> {
-    const { outputFiles } = await build({
-      entryPoints: [join(dist, "index.js")],
-      bundle: true,
-      write: false,
-      format: "iife",
-      globalName: "lastref",
-      logLevel: "error",
-      supported: { "top-level-await": false },
-    });
-    const context = createContext({});
-    runInContext(prepare, context);
-    runInContext((outputFiles[0] as { text: string }).text, context);
-    return { run: (code) => runInContext(code, context) };
-  }
   const without = `
     for (const name of ["dispose", "asyncDispose"]) {
       if (Symbol[name] === undefined) continue;

@@ -3,20 +3,26 @@ import { mkdtempSync, rmSync, writeFileSync } from "node:fs";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { describe, expect, it } from "vitest";
+import { nativeRuntime } from "./support/native-runtime";
 
 // `npm run test:runtimes` itself is not run here: it takes every runtime there is. This is about the runner.
 
 const runner = join(import.meta.dirname, "runtimes", "run.mjs");
-const own = `node${process.versions.node.split(".")[0]}`;
+const own = { name: `node${process.versions.node.split(".")[0]}`, path: process.execPath };
+/** Where `using` is native every program is run twice. */
+const forms = "DisposableStack" in globalThis ? 2 : 1;
 const SECONDS = 1000;
 
-/** Runs these programs on this very Node. */
-async function conform(programs: Record<string, string>): Promise<{ code: number; output: string; report: unknown }> {
+/** Runs these programs, on this very Node unless another one is named. */
+async function conform(
+  programs: Record<string, string>,
+  { name, path } = own,
+): Promise<{ code: number; output: string; report: unknown }> {
   const directory = mkdtempSync(join(tmpdir(), "lastref-programs-"));
   try {
-    for (const [name, text] of Object.entries(programs)) writeFileSync(join(directory, name), text);
-    const args = [runner, own, `--programs=${directory}`];
-    const env = { ...process.env, [`LASTREF_${own.toUpperCase()}`]: process.execPath };
+    for (const [file, text] of Object.entries(programs)) writeFileSync(join(directory, file), text);
+    const args = [runner, name, `--programs=${directory}`];
+    const env = { ...process.env, [`LASTREF_${name.toUpperCase()}`]: path };
     return await new Promise((done) => {
       execFile(process.execPath, args, { env }, (error, stdout, stderr) =>
         done({ code: Number(error?.code ?? 0), output: stdout + stderr, report: stdout.trim().split("\n").at(-1) }),
@@ -41,7 +47,7 @@ describe("the conformance runner", () => {
         "other.mjs": '// needs: a-thing-nobody-has\nthrow new Error("it is never loaded");',
       });
       expect(output).toContain("other.mjs: not for this runtime, it has no a-thing-nobody-has");
-      expect([code, report]).toEqual([0, "2 checks passed, 0 failed, on 1 runtimes"]);
+      expect([code, report]).toEqual([0, `${2 * forms} checks passed, 0 failed, on 1 runtimes`]);
     },
     60 * SECONDS,
   );
@@ -62,7 +68,27 @@ describe("the conformance runner", () => {
         expect(output).toContain(reason);
       }
       expect(output).toContain("silent.mjs: FAILED");
-      expect([code, report]).toEqual([1, "0 checks passed, 4 failed, on 1 runtimes"]);
+      expect([code, report]).toEqual([1, `0 checks passed, ${4 * forms} failed, on 1 runtimes`]);
+    },
+    60 * SECONDS,
+  );
+
+  it.runIf(nativeRuntime)(
+    "runs a program with helpers for `using`, and as it stands where that is native",
+    async () => {
+      const program = `${harness}
+        const body = () => { using nothing = null; return nothing; };
+        await check("it works", () => equal(body(), null));
+        await check("it was compiled", () => equal(String(body).includes("using nothing"), false));
+        done();`;
+      const { code, output } = await conform(
+        { "forms.mjs": program },
+        { name: "node26", path: nativeRuntime as string },
+      );
+      expect(output).toContain("forms.mjs: 2 passed");
+      expect(output).toContain("forms.mjs with native using: FAILED");
+      expect(output).toContain("FAILED: it was compiled");
+      expect(code).toBe(1);
     },
     60 * SECONDS,
   );

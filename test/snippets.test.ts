@@ -9,12 +9,11 @@ const root = join(import.meta.dirname, "..");
 
 function documentation(): Extract {
   const read = (file: string): string => readFileSync(join(root, file), "utf8");
-  const sources = readdirSync(join(root, "src"), { recursive: true, encoding: "utf8" })
-    .filter((file) => file.endsWith(".ts"))
-    .sort();
+  const files = readdirSync(join(root, "src"), { recursive: true, encoding: "utf8" }).sort();
   const extracts = [
     fromMarkdown("README.md", read("README.md")),
-    ...sources.map((file) => fromSource(`src/${file}`, read(join("src", file)))),
+    ...files.filter((file) => file.endsWith(".md")).map((file) => fromMarkdown(`src/${file}`, read(join("src", file)))),
+    ...files.filter((file) => file.endsWith(".ts")).map((file) => fromSource(`src/${file}`, read(join("src", file)))),
   ];
   return {
     snippets: extracts.flatMap(({ snippets }) => snippets),
@@ -142,9 +141,11 @@ describe("the check of the documentation", () => {
   });
 
   it("finds an output that belongs to no program", () => {
-    expect(markdown("```text", "1", "```", "```ts no-run", "let a = 1;", "```", "```text", "1", "```").loose).toEqual([
+    const unran = ["```ts no-run", "let a = 1;", "```", "```text", "1", "```"];
+    expect(markdown("```text", "1", "```", ...unran, "```", "1", "```").loose).toEqual([
       { where: "doc.md:2", problem: "a block marked text that is no program's output" },
       { where: "doc.md:8", problem: "a block marked text that is no program's output" },
+      { where: "doc.md:11", problem: "a block that does not say what it is" },
     ]);
   });
 });

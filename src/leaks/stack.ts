@@ -132,7 +132,12 @@ export function parseStack(text: string): Frame[] {
     if (parts === null) continue;
     const [, name = "", file = "", row = "0", column = "0"] = parts;
     if (file === "" || file === "native" || /^(<anonymous>|node:|bun:|ext:|\[native)/.test(file)) continue;
-    frames.push({ name: name.replace(/^async /, ""), file: pathOf(file), line: Number(row), column: Number(column) });
+    frames.push({
+      name: name.replace(/^async /, "").replace(/^<anonymous>$/, ""),
+      file: pathOf(file),
+      line: Number(row),
+      column: Number(column),
+    });
   }
   return frames;
 }

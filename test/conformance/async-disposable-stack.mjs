@@ -340,6 +340,6 @@ export async function observe(Stack) {
   return lines;
 }
 
-if (process.argv[1]?.endsWith("async-disposable-stack.mjs")) {
+if (globalThis.process?.argv[1]?.endsWith("async-disposable-stack.mjs")) {
   process.stdout.write(JSON.stringify(await observe(globalThis.AsyncDisposableStack)));
 }

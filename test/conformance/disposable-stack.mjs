@@ -392,6 +392,9 @@ export function observe(Stack) {
   return lines;
 }
 
-if (process.argv[1]?.endsWith("disposable-stack.mjs") && !process.argv[1].endsWith("async-disposable-stack.mjs")) {
+if (
+  globalThis.process?.argv[1]?.endsWith("disposable-stack.mjs") &&
+  !process.argv[1].endsWith("async-disposable-stack.mjs")
+) {
   process.stdout.write(JSON.stringify(observe(globalThis.DisposableStack)));
 }

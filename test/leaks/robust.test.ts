@@ -29,6 +29,13 @@ function siteOfOne(): string {
 }
 
 describe("a program that has changed Error", () => {
+  it("has the top level of a mapped file named by its place alone", async () => {
+    const mapped = "Error\n    at <anonymous> (file:///app/main.ts:14:1)";
+    await withError("prepareStackTrace", { value: () => mapped, writable: true }, () =>
+      tracked({}, () => expect(siteOfOne()).toBe("/app/main.ts:14:1")),
+    );
+  });
+
   it.each<[string, string, PropertyDescriptor | undefined]>([
     ["stackTraceLimit deleted", "stackTraceLimit", undefined],
     ["stackTraceLimit 0", "stackTraceLimit", { value: 0, writable: true, enumerable: true }],

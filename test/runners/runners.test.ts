@@ -1,9 +1,25 @@
 import { spawnSync } from "node:child_process";
-import { fileURLToPath } from "node:url";
-import { describe, expect, it } from "vitest";
+import { cpSync } from "node:fs";
+import { join } from "node:path";
+import { afterAll, beforeAll, describe, expect, it } from "vitest";
+import { type Packed, packed } from "../support/consumer";
 
-const here = (path: string): string => fileURLToPath(new URL(path, import.meta.url));
-const bin = (path: string): string => here(`../../node_modules/${path}`);
+// Suites of a user's own, in a project of theirs that has installed the package.
+
+const bin = (path: string): string => join(import.meta.dirname, "../../node_modules", path);
+
+let library: Packed;
+let project: string;
+
+beforeAll(() => {
+  library = packed();
+  project = library.project("module", {}, ["vitest", "jest"]);
+  for (const runner of ["vitest", "node", "jest"]) {
+    cpSync(join(import.meta.dirname, runner), join(project, runner), { recursive: true });
+  }
+}, 60_000);
+
+afterAll(() => library[Symbol.dispose]());
 
 interface Outcome {
   readonly name: string;
@@ -14,7 +30,7 @@ interface Outcome {
 
 function run(args: readonly string[], cwd: string): string {
   const env = { ...process.env, NO_COLOR: "1", FORCE_COLOR: "0", NODE_OPTIONS: "", NODE_TEST_CONTEXT: undefined };
-  const { stdout } = spawnSync(process.execPath, args, { cwd: here(cwd), encoding: "utf8", env });
+  const { stdout } = spawnSync(process.execPath, args, { cwd: join(project, cwd), encoding: "utf8", env });
   return stdout;
 }
 
@@ -46,7 +62,13 @@ function fromTap(stdout: string): Outcome[] {
 }
 
 const suites: [string, () => Outcome[]][] = [
-  ["vitest", () => fromJson(run([bin("vitest/vitest.mjs"), "run", "--reporter=json", "leaks.suite.mjs"], "vitest"))],
+  ...["forks", "threads", "vmThreads", "vmForks"].map((pool): [string, () => Outcome[]] => [
+    `vitest (${pool})`,
+    () =>
+      fromJson(
+        run([bin("vitest/vitest.mjs"), "run", `--pool=${pool}`, "--reporter=json", "leaks.suite.mjs"], "vitest"),
+      ),
+  ]),
   ["node:test", () => fromTap(run(["--test-reporter=tap", "leaks.suite.mjs"], "node"))],
   ["Jest", () => fromJson(run([bin("jest/bin/jest.js"), "--json", "leaks.suite.js"], "jest"))],
 ];
@@ -83,10 +105,11 @@ describe("a handle that is opened in vitest after its test has ended", () => {
 });
 
 describe("leakGuard() above the file's own hooks in Jest", () => {
-  it("checks before them, as its documentation says", { timeout: 60_000 }, () => {
+  it("checks before them and after those of a describe, as its documentation says", { timeout: 60_000 }, () => {
     const outcomes = fromJson(run([bin("jest/bin/jest.js"), "--json", "order.suite.js"], "jest"));
     expect(outcomes.map(({ name, passed }) => [name, passed])).toEqual([
       ["accused: cleans up in a later afterEach", false],
+      ["clean: cleans up in the afterEach of its describe", true],
     ]);
   });
 });

@@ -81,8 +81,8 @@ export async function startBrowser(executablePath, project) {
   };
   return {
     name: `Chromium ${browser.version()}`,
-    // A program with the syntax is loaded only here if the browser's own parser takes it.
-    has: (await parses(context)) ? ["using"] : [],
+    // A program with the syntax is loaded only where the browser's own parser takes it.
+    has: await features(context),
     run,
     stop: async () => {
       await browser.close();
@@ -91,17 +91,17 @@ export async function startBrowser(executablePath, project) {
   };
 }
 
-/** Whether the browser reads `using`: eval is forbidden on the page, so a blank page is asked. */
-async function parses(context) {
+/** What the browser has: eval is forbidden on the page, so a blank page is asked. */
+async function features(context) {
   const page = await context.newPage();
   try {
     return await page.evaluate(() => {
+      const has = typeof DisposableStack === "function" ? ["DisposableStack"] : [];
       try {
         new Function("{ using nothing = null; }");
-        return true;
-      } catch {
-        return false;
-      }
+        has.push("using");
+      } catch {}
+      return has;
     });
   } finally {
     await page.close();

@@ -4,11 +4,13 @@
 // A runtime is taken from its environment variable (LASTREF_NODE22, LASTREF_BUN, LASTREF_CHROMIUM ...), or fetched from
 // npm into a temporary directory: a package called "node" in the project's own tree would shadow `node` in its scripts.
 // On runtimes with a test runner of their own, the suites of ../runners have to fail where they leak and nowhere else.
-// A program's first line may say what it needs: "// needs: using", "// needs: node", "// needs: node:sqlite".
+// Every program is run as es2022, with helpers for `using`, and once more as it stands where the runtime reads `using` itself;
+// the two are counted apart. Its first line may say what it needs: "// needs: node", "// needs: node:sqlite".
 import { execFile } from "node:child_process";
 import {
   cpSync,
   existsSync,
+  mkdirSync,
   mkdtempSync,
   readdirSync,
   readFileSync,
@@ -21,6 +23,7 @@ import { dirname, join, resolve } from "node:path";
 import process from "node:process";
 import { fileURLToPath } from "node:url";
 import { promisify } from "node:util";
+import { transform } from "esbuild";
 import { startBrowser } from "./browser.mjs";
 
 const here = dirname(fileURLToPath(import.meta.url));
@@ -47,6 +50,7 @@ const run = async (command, args, options = {}) => {
 const PROBE = `
 const has = [];
 try { new Function("{ using nothing = null; }"); has.push("using"); } catch {}
+if (typeof DisposableStack === "function") has.push("DisposableStack");
 try { if (typeof process === "object") { await import("node:fs"); has.push("node"); } } catch {}
 try { await import("node:sqlite"); has.push("node:sqlite"); } catch {}
 console.log(JSON.stringify(has));
@@ -139,11 +143,20 @@ async function pack() {
     ),
   );
   cpSync(join(here, "harness.mjs"), join(project, "harness.mjs"));
-  cpSync(directory, join(project, "programs"), { recursive: true });
+  cpSync(join(here, "..", "conformance"), join(project, "conformance"), { recursive: true });
+  await Promise.all(programs.flatMap(({ file }) => forms.map((form) => compile(file, form))));
   cpSync(join(here, "..", "runners"), join(project, "runners"), { recursive: true });
   writeFileSync(join(project, "probe.mjs"), PROBE);
   writeFileSync(join(project, "package.json"), JSON.stringify({ name: "conformance", private: true, type: "module" }));
   await run("npm", ["install", "--ignore-scripts", "--offline", join(temporary, filename)], { cwd: project });
+}
+
+/** Writes one program in one form. What cannot be parsed is left as it is: the runtime says why. */
+async function compile(file, { at, target }) {
+  const source = readFileSync(join(directory, file), "utf8");
+  const { code } = await transform(source, { format: "esm", target }).catch(() => ({ code: source }));
+  mkdirSync(join(project, at), { recursive: true });
+  writeFileSync(join(project, at, file), code);
 }
 
 /** The runtime's executable; fetched if it is nowhere. */
@@ -155,6 +168,12 @@ async function locate({ name, variable, own, pack, binary, missing }) {
   await run("npm", ["install", "--no-save", "--prefix", prefix, pack], { timeout: 3 * MINUTE });
   return join(prefix, "node_modules", binary);
 }
+
+/** The forms a program is run in. */
+const forms = [
+  { at: "programs", target: "es2022", needs: [], says: "" },
+  { at: "native", target: "esnext", needs: ["using"], says: " with native using" },
+];
 
 const programs = readdirSync(directory)
   .filter((file) => file.endsWith(".mjs"))
@@ -169,19 +188,25 @@ async function conform(runtime) {
   const started = Date.now();
   let name = runtime.name;
   let stop = () => {};
+  let native = false;
   try {
     const command = await locate(runtime);
     const running = await runtime.start(command)();
     name = running.name;
     stop = running.stop;
-    const tasks = programs.map((program) => ({ ...program, start: () => running.run(`programs/${program.file}`) }));
+    native = running.has.includes("using");
+    const tasks = forms
+      .filter(({ needs }) => needs.every((need) => running.has.includes(need)))
+      .flatMap(({ at, says }) =>
+        programs.map(({ file, needs }) => ({ at, file, needs, says, start: () => running.run(`${at}/${file}`) })),
+      );
     if (running.judged && directory === OWN_PROGRAMS) {
-      tasks.push({ file: "its own test runner", needs: [], start: running.judged });
+      tasks.push({ at: "runner", file: "its own test runner", needs: [], says: "", start: running.judged });
     }
-    for (const { file, needs, start } of tasks) {
+    for (const { at, file, needs, says, start } of tasks) {
       const missing = needs.filter((need) => !running.has.includes(need));
       if (missing.length > 0) {
-        lines.push(`  ${file}: not for this runtime, it has no ${missing.join(", ")}`);
+        if (says === "") lines.push(`  ${file}: not for this runtime, it has no ${missing.join(", ")}`);
         continue;
       }
       try {
@@ -189,11 +214,12 @@ async function conform(runtime) {
         const [, passed] = /^checks: (\d+) passed, 0 failed$/m.exec(output) ?? [];
         if (!(Number(passed) > 0)) throw new Error(`it did not say how many checks passed:\n${output}`);
         counts.passed += Number(passed);
-        lines.push(`  ${file}: ${passed} passed`);
+        counts[at] = (counts[at] ?? 0) + Number(passed);
+        lines.push(`  ${file}${says}: ${passed} passed`);
       } catch (error) {
         const output = `${error.stdout ?? ""}${error.stderr ?? ""}` || String(error.stack ?? error);
         counts.failed += Number(/^checks: \d+ passed, (\d+) failed$/m.exec(output)?.[1] ?? 1) || 1;
-        lines.push(`  ${file}: FAILED`, output.trimEnd());
+        lines.push(`  ${file}${says}: FAILED`, output.trimEnd());
       }
     }
   } catch (error) {
@@ -207,6 +233,9 @@ async function conform(runtime) {
     await stop();
   }
   console.log(`${name} (${((Date.now() - started) / 1000).toFixed(1)} s)\n${lines.join("\n")}`);
+  console.log(
+    `  in all: ${counts.programs ?? 0} as es2022, ${native ? `${counts.native ?? 0} with` : "no"} native using`,
+  );
   return counts;
 }
 
@@ -216,14 +245,15 @@ if (chosen.length === 0) {
   process.exit(2);
 }
 
-const total = { passed: 0, failed: 0 };
+const total = { passed: 0, failed: 0, native: 0 };
 try {
   await pack();
   // Two at a time: one is fetched or started while the other one runs.
   const queue = [...chosen];
   const worker = async () => {
     for (let runtime = queue.shift(); runtime !== undefined; runtime = queue.shift()) {
-      const { passed, failed } = await conform(runtime);
+      const { passed, failed, native = 0 } = await conform(runtime);
+      total.native += native;
       total.passed += passed;
       total.failed += failed;
     }
@@ -232,6 +262,7 @@ try {
 } finally {
   rmSync(temporary, { recursive: true, force: true });
 }
+console.log(`${total.native} of the checks that passed ran with native using`);
 console.log(`${total.passed} checks passed, ${total.failed} failed, on ${chosen.length} runtimes`);
 if (process.env.LASTREF_RUNTIMES_REPORT) writeFileSync(process.env.LASTREF_RUNTIMES_REPORT, JSON.stringify(total));
 process.exitCode = total.failed === 0 ? 0 : 1;

@@ -8,7 +8,8 @@
  * - `call(); // true`, `false` or `undefined`, alone or followed by a colon and a remark, has to return that.
  * - `call(); // throws NameOfError`, alone or followed by a colon and the message, has to throw that.
  * - A block marked `text` right below it has to be all that it prints; an error that nobody catches is printed as
- *   `Name: message`. `...` stands for anything on a line; alone on a line, for any number of lines.
+ *   `Name: message`. `...` stands for anything on a line; alone on a line, for any number of lines. Lines and columns are
+ *   those of the block as it stands here, in a file called `app.ts`; only how many milliseconds something took may differ.
  * - Without such a block it must not end in an error.
  */
 export interface Snippet {
@@ -70,7 +71,7 @@ function blocksOf(file: string, lines: readonly Line[]): Extract {
   let last: { index: number; end: number } | undefined;
   for (let i = 0; i < lines.length; i++) {
     const { at, text } = lines[i] as Line;
-    const fence = /^```(\S+)\s*(.*)$/.exec(text);
+    const fence = /^```(\S*)\s*(.*)$/.exec(text);
     if (fence === null) continue;
     const length = lines.slice(i + 1).findIndex((line) => line.text.startsWith("```"));
     const where = `${file}:${at + 1}`;
@@ -83,6 +84,8 @@ function blocksOf(file: string, lines: readonly Line[]): Extract {
     if (fence[1] === "ts") {
       last = { index: snippets.length, end };
       snippets.push({ where, code: body.join("\n"), output: undefined, run: fence[2] !== "no-run" });
+    } else if (fence[1] === "") {
+      loose.push({ where, problem: "a block that does not say what it is" });
     } else if (fence[1] === "text") {
       const above = last && lines.slice(last.end + 1, i).every((line) => line.text.trim() === "") ? last : undefined;
       const snippet = snippets[above?.index ?? -1];

@@ -40,7 +40,7 @@ host.getSourceFile = (path, ...rest) => {
 };
 
 /** The entries whose names a snippet may use without an import. The other ones act by being imported. */
-function entries(): string[] {
+export function entries(): string[] {
   const { exports } = JSON.parse(readFileSync(join(root, "package.json"), "utf8")) as { exports: object };
   const silent = ["./package.json", "./register", "./vitest"];
   return Object.keys(exports)

@@ -1,5 +1,5 @@
-const { Handle } = require("../../../dist/index.cjs");
-const { leakGuard, withoutLeaks } = require("../../../dist/testing.cjs");
+const { Handle } = require("lastref");
+const { leakGuard, withoutLeaks } = require("lastref/testing");
 
 const open = (label) => Handle.of(label, () => {}, { kind: "key", label });
 const inAfterEach = [];
@@ -22,6 +22,13 @@ test("clean: cleans up in afterEach", () => {
 test("clean: cleans up a little later", () => {
   const handle = open("a");
   setTimeout(() => handle.decrRef(), 5);
+});
+let moved;
+test("guilty: leaves a handle to the next test", () => {
+  moved = open("left to another test");
+});
+test("clean: closes what another test has opened", () => {
+  moved.decrRef();
 });
 test("failing: keeps its own error", () => {
   open("not the point");

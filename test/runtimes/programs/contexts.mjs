@@ -48,7 +48,7 @@ await check("a context pays last in first out, on every path", () => {
 
 await check("failing frees strand nothing, and nest as the language does it", () => {
   const { Key, log } = keys(["a", "c"]);
-  const memory = new AutoMemory();
+  using memory = new AutoMemory();
   for (const name of ["a", "b", "c"]) memory.open(Key, name);
   const error = refused(() => memory.dispose(), "SuppressedError");
   ok(error instanceof SuppressedError, "a SuppressedError");
@@ -59,7 +59,7 @@ await check("failing frees strand nothing, and nest as the language does it", ()
 
 await check("an early close leaves the context at once, in any order", () => {
   const { Key } = keys();
-  const memory = new AutoMemory();
+  using memory = new AutoMemory();
   const handles = Array.from({ length: 10_000 }, (_, i) => memory.open(Key, `${i}`));
   for (let i = 0; i < handles.length; i += 2) handles[i].decrRef();
   for (let i = handles.length - 1; i > 0; i -= 2) handles[i].decrRef();
@@ -71,14 +71,14 @@ await check("an early close leaves the context at once, in any order", () => {
 
 await check("keep, hold, freeAll and move", () => {
   const { Key, log } = keys();
-  const kept = AutoMemory.run((memory) => memory.keep(memory.open(Key, "kept")));
-  const memory = new AutoMemory();
+  using kept = AutoMemory.run((memory) => memory.keep(memory.open(Key, "kept")));
+  using memory = new AutoMemory();
   const held = memory.hold(kept, "context");
   equal([kept.refCount, held.value, memory.size], [2, "kept", 1]);
   memory.freeAll();
   equal([kept.refCount, memory.size, memory.disposed], [1, 0, false]);
   memory.open(Key, "moved");
-  const next = memory.move();
+  using next = memory.move();
   equal([memory.disposed, next.size, log], [true, 1, []]);
   refused(() => next.keep(kept), "TypeError");
   next.dispose();
@@ -121,7 +121,7 @@ await check("AsyncAutoMemory waits for each free, and keeps the body's error", a
 
 await check("an open that arrives after the end is freed and rejects", async () => {
   const { Link, log } = links();
-  const memory = new AsyncAutoMemory();
+  await using memory = new AsyncAutoMemory();
   const opening = memory.open(Link, "late");
   await memory.disposeAsync();
   await rejected(opening, "ReferenceError");
@@ -130,7 +130,7 @@ await check("an open that arrives after the end is freed and rejects", async () 
 
 await check("an asynchronous context's end waits for a free that began before", async () => {
   const { Link, log } = links(["b"]);
-  const memory = new AsyncAutoMemory();
+  await using memory = new AsyncAutoMemory();
   const link = await memory.open(Link, "b");
   const closing = link.decrRef();
   await rejected(memory.disposeAsync(), "Error");

@@ -35,7 +35,7 @@ await check("the last account frees, exactly once, at that moment", () => {
 await check("an account cannot be overdrawn, also while others hold on", () => {
   const { Thing, log } = counted("key");
   const first = Thing.open("user:1");
-  const second = first.dup();
+  using second = first.dup();
   first.decrRef();
   const error = refused(() => first.decrRef(), "ERR_REFCOUNT");
   ok(error instanceof RefCountError && error instanceof LastrefError && error instanceof Error, "a RefCountError");
@@ -45,7 +45,6 @@ await check("an account cannot be overdrawn, also while others hold on", () => {
     [error.kind, error.label, error.refCount, error.owed, second.value, log],
     ["key", "user:1", 1, 0, "user:1", []],
   );
-  second.decrRef();
 });
 
 await check("use after free, of a moved account and of a revoked resource is refused by name", () => {
@@ -66,7 +65,7 @@ await check("use after free, of a moved account and of a revoked resource is ref
 });
 
 await check("a count never wraps", () => {
-  const handle = Handle.of("a", () => {});
+  using handle = Handle.of("a", () => {});
   equal(MAX_REFS, 2 ** 31 - 1);
   for (let i = 0; i < 1000; i++) handle.incrRef();
   equal([handle.owed, handle.refCount], [1001, 1001]);
@@ -91,11 +90,13 @@ await check("a borrow keeps the resource to its end, awaits included", async () 
 
 await check("a weak handle gives an account, or undefined once it is too late", () => {
   const { Thing } = counted();
-  const thing = Thing.open("a");
-  const weak = thing.weak();
-  const again = weak.upgrade();
-  equal([thing.refCount, again.decrRef(), weak.alive], [2, false, true]);
-  thing.decrRef();
+  let weak;
+  {
+    using thing = Thing.open("a");
+    weak = thing.weak();
+    using again = weak.upgrade();
+    equal([thing.refCount, again.value, weak.alive], [2, "a", true]);
+  }
   equal([weak.alive, weak.upgrade()], [false, undefined]);
 });
 
@@ -139,6 +140,12 @@ await check("an asynchronous free is waited for, by every caller of the same fre
   equal([await freed, log, Link.stats.live], [true, ["a"], 0]);
   const Broken = defineAsyncResource({ kind: "broken", free: async () => Promise.reject(new RangeError("no")) });
   await rejected(Broken.wrap(1).decrRef(), "RangeError");
+  {
+    await using again = await Link.open("b");
+    await using shared = again.dup();
+    equal([shared.value, shared.refCount, log], ["b", 2, ["a"]]);
+  }
+  equal(log, ["a", "b"]);
 });
 
 await check("disposal pays what is owed or does nothing, under the runtime's symbol", () => {
@@ -174,7 +181,7 @@ await check("setPanic decides what an overdrawn account does", () => {
 
 await check("a copy of a handle is no handle", () => {
   const { Thing } = counted();
-  const thing = Thing.open("a");
+  using thing = Thing.open("a");
   equal(structuredClone(thing), {});
   refused(() => new Proxy(thing, {}).decrRef(), "TypeError");
   equal([thing.refCount, thing.decrRef()], [1, true]);

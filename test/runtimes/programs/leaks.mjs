@@ -17,7 +17,7 @@ class Connection {
 
 await checks("collected", async () => {
   const leaks = [];
-  const tracking = trackLeaks({ level: "full", onLeak: (leak) => leaks.push(leak) });
+  using _tracking = trackLeaks({ level: "full", onLeak: (leak) => leaks.push(leak) });
   const kept = open("kept");
   // Far from this frame: an engine that scans its stack for anything that looks like a pointer finds few of them.
   const drop = (depth) => {
@@ -45,7 +45,6 @@ await checks("collected", async () => {
   check(`a site: ${of("dropped")[0]?.opened}`, of("dropped")[0]?.opened.includes("leaks.mjs:"));
   check("the report", String(leakReport()).includes("dropped  key"));
   kept.decrRef();
-  tracking[Symbol.dispose ?? Symbol.for("Symbol.dispose")]();
 });
 
 await checks("exact", async () => {
@@ -59,9 +58,8 @@ await checks("exact", async () => {
   }
   check("a leak fails its body", caught?.code === "ERR_LEAK" && caught.message.includes("forgotten"));
   for (const handle of forgotten) handle.decrRef();
-  const tracking = trackLeaks();
+  using _tracking = trackLeaks();
   assertNoLeaks();
-  tracking[Symbol.dispose ?? Symbol.for("Symbol.dispose")]();
 });
 
 // A browser has nothing that follows a body through its awaits.
@@ -74,9 +72,8 @@ if (typeof process === "object") {
         forgotten.push(open("guilty"));
       }),
       withoutLeaks(async () => {
-        const handle = open("clean");
+        using _handle = open("clean");
         await new Promise((resolve) => setTimeout(resolve, 20));
-        handle.decrRef();
       }),
     ];
     const outcomes = await Promise.allSettled(bodies);
@@ -86,7 +83,7 @@ if (typeof process === "object") {
 }
 
 await checks("sites in errors", () => {
-  const tracking = trackLeaks();
+  using _tracking = trackLeaks();
   const handle = open("a");
   handle.decrRef();
   try {
@@ -95,7 +92,6 @@ await checks("sites in errors", () => {
     check("the first close", error.code === "ERR_REFCOUNT" && error.closed.includes("leaks.mjs:"));
     check("the opening", error.opened.includes("leaks.mjs:"));
   }
-  tracking[Symbol.dispose ?? Symbol.for("Symbol.dispose")]();
 });
 
 done();

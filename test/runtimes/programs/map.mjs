@@ -32,7 +32,8 @@ await check("does not remember a failed open", async () => {
 });
 
 await check("keeps an idle value until it is asked for again or closed", async () => {
-  const { map, log } = links({ idle: Number.POSITIVE_INFINITY });
+  const { map: opened, log } = links({ idle: Number.POSITIVE_INFINITY });
+  await using map = opened;
   const first = await map.acquire("a");
   const { value } = first;
   await first.decrRef();
@@ -46,9 +47,9 @@ await check("keeps an idle value until it is asked for again or closed", async (
 
 await check("a late release after invalidate touches its own generation only", async () => {
   const { map, log } = links();
-  const old = await map.acquire("a");
+  await using old = await map.acquire("a");
   equal(map.invalidate("a"), true);
-  const fresh = await map.acquire("a");
+  await using fresh = await map.acquire("a");
   equal([fresh.value === old.value, fresh.refCount], [false, 1]);
   await old.decrRef();
   equal([fresh.alive, log], [true, ["open a", "open a", "close a"]]);
@@ -63,9 +64,12 @@ await check("opens a thousand keys at once, and a full map says so", async () =>
   await Promise.all(handles.map((handle) => handle.decrRef()));
   equal(map.size, 0);
   const { map: full } = links({ max: 1, whenFull: "throw" });
-  const one = await full.acquire("a");
-  await rejected(full.acquire("b"), "ERR_MAP_FULL");
-  await one.decrRef();
+  {
+    await using one = await full.acquire("a");
+    await rejected(full.acquire("b"), "ERR_MAP_FULL");
+    equal(one.alive, true);
+  }
+  equal(full.size, 0);
 });
 
 done();

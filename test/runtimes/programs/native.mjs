@@ -136,10 +136,11 @@ await check("memory of a WebAssembly module is given back by the last account", 
   equal([reader.decrRef(), taken()], [true, 1]);
   refused(() => reader.decrRef(), "ERR_REFCOUNT");
   equal([first.decrRef(), taken(), Piece.stats.bytes], [true, 0, 0]);
-  AutoMemory.run((context) => {
+  {
+    using context = new AutoMemory();
     for (let i = 0; i < 10; i++) context.open(Piece);
     equal(taken(), 10);
-  });
+  }
   equal([taken(), Piece.stats.live], [0, 0]);
 });
 
@@ -177,8 +178,8 @@ await check("a stream's reader is released by an asynchronous free", async () =>
     pull: (controller) => controller.enqueue("piece"),
     cancel: (reason) => void cancelled.push(reason),
   });
-  const reader = await Reader.open(stream);
-  const other = reader.dup();
+  await using reader = await Reader.open(stream);
+  await using other = reader.dup();
   equal([(await reader.value.read()).value, await reader.decrRef(), stream.locked], ["piece", false, true]);
   equal([await other.decrRef(), stream.locked, cancelled], [true, false, ["no longer needed"]]);
 });

@@ -30,7 +30,7 @@ function filled() {
 
 await check("rows are read to the end after their database was given back", () => {
   const database = filled();
-  const rows = Rows.open(database, "select n from numbers order by n");
+  using rows = Rows.open(database, "select n from numbers order by n");
   const raw = database.value;
   equal([rows.value.rows.next().value.n, database.decrRef()], [1, false]);
   const rest = [];
@@ -41,7 +41,7 @@ await check("rows are read to the end after their database was given back", () =
 });
 
 await check("a database is closed once; sqlite itself would refuse the second", () => {
-  const database = filled();
+  using database = filled();
   const raw = database.value;
   equal(database.decrRef(), true);
   refused(() => database.decrRef(), "ERR_REFCOUNT");
@@ -58,6 +58,47 @@ await check("a context closes databases and rows in the right order", () => {
     equal([Database.stats.live, Rows.stats.live], [10, 10]);
   });
   equal([Database.stats.live, Rows.stats.live], [0, 0]);
+});
+
+await check("2,000 random operations leave open what sqlite itself says is open", () => {
+  let state = 7;
+  const random = (below) => {
+    state = (Math.imul(state, 1103515245) + 12345) >>> 0;
+    return (state >>> 8) % below;
+  };
+  const raws = [];
+  const held = [];
+  const isOpen = (raw) => {
+    try {
+      raw.prepare("select 1");
+      return true;
+    } catch {
+      return false;
+    }
+  };
+  for (let step = 0; step < 2_000; step++) {
+    const action = random(5);
+    const at = random(held.length || 1);
+    const handle = held[at];
+    if (handle === undefined || (action === 0 && held.length < 40)) {
+      const database = filled();
+      raws.push(database.value);
+      held.push(database);
+    } else if (action === 1 && handle.kind === "database") {
+      const rows = Rows.open(handle, "select n from numbers");
+      rows.value.rows.next();
+      held.push(rows);
+    } else if (action === 2 && held.length < 40) held.push(handle.dup());
+    else {
+      held[at] = held.at(-1);
+      held.pop();
+      handle.decrRef();
+    }
+    if (step % 100 === 0) equal(raws.filter(isOpen).length, Database.stats.live);
+  }
+  for (const handle of held) handle.decrRef();
+  equal([raws.filter(isOpen).length, Database.stats.live, Rows.stats.live], [0, 0, 0]);
+  equal(raws.length > 50, true);
 });
 
 done();

@@ -23,7 +23,11 @@ await check("each copy's context owns the other copy's handles", () => {
       const handle = memory.use(other.Handle.of("a", (name) => void log.push(name)));
       equal([handle.value, log], ["a", []]);
     });
-    equal(log, ["a"]);
+    {
+      using memory = new one.AutoMemory();
+      memory.hold(memory.use(other.Handle.of("b", (name) => void log.push(name))));
+    }
+    equal(log, ["a", "b"]);
   }
 });
 
