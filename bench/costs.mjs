@@ -6,7 +6,7 @@ import { fileURLToPath } from "node:url";
 
 const root = join(dirname(fileURLToPath(import.meta.url)), "..");
 const TITLE = /^(.*) \(Node (\d+)[\d.]*, /;
-const ROW = /^(.{44}) +([\d.]+) (\w+) +([\d.]+) x (.*?) {2}/;
+const ROW = /^(.{44}) +([\d.]+) (\w+) +([\d.]+) x (.*?) +(?:at most|a win|a loss)/;
 
 /** What README.md shows: the sections of RESULTS.md, and how their rows are called there. */
 const SHOWN = {

@@ -35,6 +35,7 @@ const server = spawn(
     stdio: "ignore",
   },
 );
+process.once("exit", () => server.kill());
 const client = new Redis(port, "127.0.0.1", { retryStrategy: () => 50 });
 client.on("error", () => {});
 await new Promise((resolve) => client.once("ready", resolve));

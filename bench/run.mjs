@@ -33,7 +33,9 @@ let failed = 0;
 const started = Date.now();
 try {
   const nodes = [process.execPath];
-  const peers = process.env.LASTREF_BENCH_PEERS ?? fetchPeers();
+  // They are compared with, and they draw the plot.
+  const compared = questions.includes("against.ts");
+  const peers = process.env.LASTREF_BENCH_PEERS ?? (compared ? fetchPeers() : "");
   const points = join(temporary, "points.jsonl");
   const targets = join(temporary, "targets.jsonl");
   const env = {
@@ -99,7 +101,7 @@ function judge(file) {
   const missed = all.filter(({ met }) => !met);
   const lines = missed.map(
     ({ title, question, against, target, ratio, node }) =>
-      `  ${title}, Node ${node.split(".")[0]}: ${question}: ${ratio.toFixed(2)} x ${against}, at most ${target.toFixed(2)} is asked`,
+      `  ${title}, Node ${node.split(".")[0]}: ${question}: ${ratio.toFixed(3)} x ${against}, at most ${target.toFixed(2)} is asked`,
   );
   const counted = `${all.length - missed.length} of ${all.length} targets are met`;
   return {

@@ -40,7 +40,10 @@ export function warn(error: unknown): void {
     process?: { emitWarning?(warning: unknown, type?: string): void };
     console?: { warn(warning: unknown): void };
   };
-  if (!process?.emitWarning) return console?.warn(error);
+  if (!process?.emitWarning) {
+    console?.warn(error);
+    return;
+  }
   const warning = error instanceof Error ? error : new Error(String(error));
   try {
     process.emitWarning(warning);
