@@ -1,7 +1,7 @@
 import type { AccountRecord, ContextRecord, ResourceRecord, Sites } from "../tracker";
 import { ticks } from "./clock";
 import type { Detector } from "./detector";
-import { NOWHERE, type Place, Site } from "./sites";
+import { NOWHERE, type Place, type Site, siteOf } from "./sites";
 import { capture } from "./stack";
 
 /** What all records of a kind share. */
@@ -205,8 +205,8 @@ export class Account implements ResourceRecord, AccountRecord {
     const closed = this.owed === 0 ? more?.closed : undefined;
     const forgotten = this.owed === 0 && more === undefined && this.at >= 0;
     return {
-      opened: opened instanceof Site ? opened.brief : undefined,
-      closed: forgotten ? FORGOTTEN : closed instanceof Site ? closed.brief : undefined,
+      opened: siteOf(opened)?.brief,
+      closed: forgotten ? FORGOTTEN : siteOf(closed)?.brief,
       by: more?.by,
     };
   }
@@ -235,7 +235,7 @@ export class Account implements ResourceRecord, AccountRecord {
   }
 
   get site(): Site {
-    return this.opened instanceof Site ? this.opened : NOWHERE;
+    return siteOf(this.opened) ?? NOWHERE;
   }
 
   get over(): boolean {
@@ -257,7 +257,8 @@ export class Context implements ContextRecord {
   readonly more = undefined;
   ended = false;
   lost = false;
-  #movedTo: Context | undefined = undefined;
+  /** Not private: what was moved may be another copy's. */
+  movedTo: Context | undefined = undefined;
 
   constructor(detector: Detector, id: number) {
     this.detector = detector;
@@ -277,7 +278,7 @@ export class Context implements ContextRecord {
   /** The context that owns now what this one owned. */
   get current(): Context {
     let context: Context = this;
-    while (context.#movedTo !== undefined) context = context.#movedTo;
+    while (context.movedTo !== undefined) context = context.movedTo;
     return context;
   }
 
@@ -289,7 +290,7 @@ export class Context implements ContextRecord {
 
   moved(to: ContextRecord | undefined): void {
     this.end();
-    this.#movedTo = to as Context | undefined;
+    this.movedTo = to as Context | undefined;
   }
 
   collected(): void {
@@ -299,6 +300,6 @@ export class Context implements ContextRecord {
 
   get site(): Site {
     this.read();
-    return this.opened instanceof Site ? this.opened : NOWHERE;
+    return siteOf(this.opened) ?? NOWHERE;
   }
 }
