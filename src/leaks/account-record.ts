@@ -1,7 +1,7 @@
 import type { AccountRecord, ContextRecord, ResourceRecord, Sites } from "../tracker";
 import { ticks } from "./clock";
 import type { Detector } from "./detector";
-import { NOWHERE, type Place, type Site, siteOf } from "./sites";
+import { NOWHERE, type Place, Site, siteOf } from "./sites";
 import { capture } from "./stack";
 
 /** What all records of a kind share. */
@@ -63,6 +63,7 @@ export class More {
 
 /** The place of what was closed so long ago that the quarantine has given it up. */
 const FORGOTTEN = "(no longer kept: the quarantine has moved on)";
+const GONE = new Site([]);
 
 /**
  * The record of one account. The first account's record is also that of its resource: a resource with one account, the
@@ -131,9 +132,11 @@ export class Account implements ResourceRecord, AccountRecord {
     if (more?.value !== undefined && family.primitiveOwners.get(more.value) === this) {
       family.primitiveOwners.delete(more.value);
     }
-    if (more !== undefined) {
-      more.settle = undefined;
-      more.refs = 0;
+    // A resource that was revoked is freed, whatever its accounts still owe.
+    const ended = this.owed > 0 ? this.rich() : more;
+    if (ended !== undefined) {
+      ended.settle = undefined;
+      ended.refs = 0;
     }
     family.detector.observer?.freed(this);
   }
@@ -203,7 +206,7 @@ export class Account implements ResourceRecord, AccountRecord {
     this.read();
     const { opened, more } = this;
     const closed = this.owed === 0 ? more?.closed : undefined;
-    const forgotten = this.owed === 0 && more === undefined && this.at >= 0;
+    const forgotten = closed === GONE || (this.owed === 0 && more === undefined && this.at >= 0);
     return {
       opened: siteOf(opened)?.brief,
       closed: forgotten ? FORGOTTEN : siteOf(closed)?.brief,
@@ -231,7 +234,11 @@ export class Account implements ResourceRecord, AccountRecord {
   /** The quarantine gives the record up: what was not read by now never will be. */
   forget(): void {
     if (this.opened instanceof Error) this.opened = undefined;
-    this.more = undefined;
+    const { more } = this;
+    // What it says of the resource is needed for as long as others hold that.
+    const held = this.first === this && more !== undefined && more.refs > 0;
+    if (!held) this.more = undefined;
+    else Object.assign(more, { closed: GONE, by: undefined, steps: undefined, touches: undefined });
   }
 
   get site(): Site {

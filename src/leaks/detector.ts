@@ -117,8 +117,9 @@ export class Detector {
       if (now !== undefined && now !== more.scope) this.scopes?.closedElsewhere(account, more.scope, now);
     }
     if (more.heldTooLong) this.report([leakOf("held-too-long", account, { givenBack: true })]);
-    const size = this.session?.quarantine ?? 0;
-    if (size === 0 || (more.closed === undefined && account.opened === undefined)) return;
+    const size = this.session?.quarantine;
+    if (size === 0) account.forget();
+    if (!size || (more.closed === undefined && account.opened === undefined)) return;
     this.#quarantine[this.#next]?.forget();
     this.#quarantine[this.#next] = account;
     this.#next = (this.#next + 1) % size;

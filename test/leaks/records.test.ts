@@ -63,6 +63,14 @@ describe("the errors at level full", () => {
     });
   });
 
+  it("are forgotten at once without a quarantine", async () => {
+    await tracked({ quarantine: 0 }, () => {
+      const handle = open();
+      handle.decrRef();
+      expect(refusalOf(() => handle.decrRef()).closed).toContain("no longer kept");
+    });
+  });
+
   it("are listed in the report by what was called where", async () => {
     const { report } = await tracked({}, () => {
       const handle = open();
@@ -76,6 +84,18 @@ describe("the errors at level full", () => {
 });
 
 describe("liveHandles()", () => {
+  it("knows the resource still when its first account was closed long ago", async () => {
+    await tracked({ quarantine: 2 }, () => {
+      const first = Handle.of("x", () => {}, { kind: "key", bytes: 7 });
+      const kept = first.dup();
+      first.decrRef();
+      for (let i = 0; i < 3; i++) open().decrRef();
+      expect(refusalOf(() => first.decrRef()).closed).toContain("no longer kept");
+      expect(liveHandles()).toMatchObject([{ refCount: 1, taken: 2, bytes: 7 }]);
+      kept.decrRef();
+    });
+  });
+
   it("lists the open accounts in the order they were opened", async () => {
     await tracked({}, () => {
       const first = open("a");

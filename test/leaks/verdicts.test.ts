@@ -62,6 +62,7 @@ describe("held-too-long", () => {
 describe("two-owners", () => {
   const File = defineResource({ kind: "file", free: () => {}, exclusive: true });
   const Shared = defineResource({ kind: "shared", free: () => {} });
+  const Objects = defineResource({ kind: "object", free: (_: object) => {}, exclusive: true });
 
   it("is reported at the second wrap of a value, with the first one's site", async () => {
     await tracked({}, (leaks) => {
@@ -76,6 +77,19 @@ describe("two-owners", () => {
     });
   });
 
+  it("is reported as long as a dup of the first owner is left", async () => {
+    await tracked({ quarantine: 1 }, (leaks) => {
+      const first = File.wrap(9);
+      const kept = first.dup();
+      first.decrRef();
+      for (let i = 0; i < 3; i++) open().decrRef();
+      const second = File.wrap(9);
+      expect(leaks.map(({ verdict }) => verdict)).toEqual(["two-owners"]);
+      kept.decrRef();
+      second.decrRef();
+    });
+  });
+
   it("tells objects apart by identity", async () => {
     await tracked({}, (leaks) => {
       const Socket = defineResource({ kind: "socket", free: () => {}, exclusive: true });
@@ -86,12 +100,17 @@ describe("two-owners", () => {
     });
   });
 
-  it("is not said of a value whose first owner has ended, of a dup, or of other kinds", async () => {
+  it("is not said of a value whose first owner has ended or was revoked, of a dup, or of other kinds", async () => {
     await tracked({}, (leaks) => {
       const first = File.wrap(8);
       first.dup().decrRef();
       first.decrRef();
       File.wrap(8).decrRef();
+      const value = {};
+      const revoked = Objects.wrap(value);
+      Objects.revoke(revoked);
+      Objects.wrap(value).decrRef();
+      revoked.decrRef();
       const others = [Shared.wrap(8), Shared.wrap(8)];
       for (const handle of others) handle.decrRef();
       expect(leaks).toEqual([]);
