@@ -46,6 +46,8 @@ export class Detector {
   sessions: Session[] = [];
   observer: Observer | undefined = undefined;
   scopes: Scopes | undefined = undefined;
+  /** The tracking that tests have switched on for themselves, and how many of them are under way. */
+  tests: { readonly session: Session | undefined; users: number; readonly stop: () => void } | undefined = undefined;
   head: Account | undefined = undefined;
   tail: Account | undefined = undefined;
   live = 0;

@@ -131,6 +131,23 @@ describe("withoutLeaks()", () => {
     expect(labelsOf((second as PromiseRejectedResult).reason)).toEqual(["guilty"]);
   });
 
+  it("goes on tracking when a body that began earlier has ended", async () => {
+    let release: () => void = () => {};
+    const released = new Promise<void>((resolve) => {
+      release = resolve;
+    });
+    const first = withoutLeaks(() => pause());
+    const late = leaksOf(async () => {
+      await released;
+      leak("late");
+    });
+    await first;
+    expect(leakReport().level).toBe("full");
+    release();
+    expect(await late).toEqual(["late"]);
+    expect(leakReport().level).toBe("count");
+  });
+
   it("charges a body with what a body inside it leaves open", () => {
     const outer = (): void => {
       withoutLeaks(() => {
