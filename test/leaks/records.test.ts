@@ -236,7 +236,16 @@ describe("trackLeaks()", () => {
     expect(() => trackLeaks({ onLeak: 1 as never })).toThrow(TypeError);
     expect(() => trackLeaks({ budget: 2 })).toThrow(RangeError);
     expect(() => trackLeaks({ stackDepth: 0 })).toThrow(RangeError);
-    expect(() => trackLeaks({ quarantine: -1 })).toThrow(RangeError);
+    for (const quarantine of [-1, 1.5]) expect(() => trackLeaks({ quarantine })).toThrow(RangeError);
+    for (const heldTooLong of [-1, Number.NaN, "1000" as never, { key: -1 }]) {
+      expect(() => trackLeaks({ heldTooLong })).toThrow(RangeError);
+    }
+    expect(() => trackLeaks({ heldTooLong: null as never })).toThrow(TypeError);
+    for (const list of ["key", [1], null] as never[]) {
+      expect(() => trackLeaks({ freeLeaked: list })).toThrow(TypeError);
+      expect(() => trackLeaks({ suppress: list })).toThrow(TypeError);
+    }
+    expect(() => trackLeaks("sampled" as never)).toThrow("expected an object of options");
     expect(leakReport().level).toBe("count");
   });
 });
