@@ -289,10 +289,7 @@ export class Detector {
       const scope = account.more?.scope;
       if (scope !== undefined && this.scopes?.found(scope, leak)) this.#charged.add(leak);
     };
-    for (const context of contexts) {
-      const owned: Account[] = [];
-      for (let at = this.head; at !== undefined; at = at.next)
-        if (at.more?.context?.current === context) owned.push(at);
+    for (const [context, owned] of this.#ownedBy(contexts)) {
       if (owned.length === 0) continue;
       add(leakOf("dropped", owned[0] as Account, { context, owned }), owned[0] as Account);
       for (const account of owned) listed.add(account);
@@ -313,6 +310,17 @@ export class Detector {
     for (const account of listed) this.#unlink(account);
     this.#tell(leaks);
     for (const account of listed) this.#settle(account);
+  }
+
+  /** The open accounts of each context, in one walk: a batch may have thousands of contexts. */
+  #ownedBy(contexts: readonly Context[]): Map<Context, Account[]> {
+    const all = new Map(contexts.map((context): [Context, Account[]] => [context, []]));
+    if (all.size === 0) return all;
+    for (let at = this.head; at !== undefined; at = at.next) {
+      const context = at.more?.context?.current;
+      if (context !== undefined) all.get(context)?.push(at);
+    }
+    return all;
   }
 
   /** Ends the record of a dropped account; its references are given back where that was asked for. */
