@@ -8,9 +8,9 @@ import { capture } from "./stack";
 export interface Family {
   readonly kind: string;
   readonly detector: Detector;
-  /** Values of an exclusive kind under their first owner; objects are held weakly. */
-  readonly owners: WeakMap<object, Account>;
-  readonly primitiveOwners: Map<unknown, Account>;
+  /** Who owns a value of an exclusive kind, the first first; objects are held weakly. */
+  readonly owners: WeakMap<object, Account[]>;
+  readonly primitiveOwners: Map<unknown, Account[]>;
 }
 
 /** One `incrRef` or `decrRef` that left the account open. */
@@ -129,8 +129,11 @@ export class Account implements ResourceRecord, AccountRecord {
 
   freed(): void {
     const { family, more } = this;
-    if (more?.value !== undefined && family.primitiveOwners.get(more.value) === this) {
-      family.primitiveOwners.delete(more.value);
+    const owners = more?.value === undefined ? undefined : family.primitiveOwners.get(more.value);
+    if (owners !== undefined) {
+      const others = owners.filter((owner) => owner !== this);
+      if (others.length > 0) family.primitiveOwners.set(more?.value, others);
+      else family.primitiveOwners.delete(more?.value);
     }
     // A resource that was revoked is freed, whatever its accounts still owe.
     const ended = this.owed > 0 ? this.rich() : more;

@@ -230,15 +230,13 @@ function begin(log: Detector, session: Session | undefined, facts: ResourceFacts
 function claim(account: Account, value: unknown): void {
   const { family } = account;
   const isObject = (typeof value === "object" && value !== null) || typeof value === "function";
-  const owners: Pick<Map<unknown, Account>, "get" | "set"> = isObject
-    ? (family.owners as unknown as Map<unknown, Account>)
+  const owners: Pick<Map<unknown, Account[]>, "get" | "set"> = isObject
+    ? (family.owners as unknown as Map<unknown, Account[]>)
     : family.primitiveOwners;
-  const first = owners.get(value);
-  if (first !== undefined && first.refs > 0) {
-    account.rich().firstOwner = first;
-    return;
-  }
-  owners.set(value, account);
+  const others = (owners.get(value) ?? []).filter((owner) => owner.refs > 0);
+  if (others.length > 0) account.rich().firstOwner = others[0];
+  // Each of them: whoever of them is left has the value under whoever comes next.
+  owners.set(value, [...others, account]);
   if (!isObject) account.rich().value = value;
 }
 

@@ -90,6 +90,25 @@ describe("two-owners", () => {
     });
   });
 
+  it.each([
+    ["a number", 10],
+    ["an object", {}],
+  ])("is reported when any of the earlier owners is left, of %s", async (_, value) => {
+    const Any = defineResource({ kind: "any", free: (_: unknown) => {}, exclusive: true });
+    await tracked({}, (leaks) => {
+      for (const left of [0, 1]) {
+        const owners = [Any.wrap(value), Any.wrap(value)];
+        owners[1 - left]?.decrRef();
+        const third = Any.wrap(value);
+        expect(leaks.splice(0).map(({ verdict }) => verdict)).toEqual(["two-owners", "two-owners"]);
+        owners[left]?.decrRef();
+        third.decrRef();
+        Any.wrap(value).decrRef();
+        expect(leaks).toEqual([]);
+      }
+    });
+  });
+
   it("tells objects apart by identity", async () => {
     await tracked({}, (leaks) => {
       const Socket = defineResource({ kind: "socket", free: () => {}, exclusive: true });
