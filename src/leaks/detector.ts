@@ -149,7 +149,8 @@ export class Detector {
   }
 
   misused(account: Account, error: Error): void {
-    const verdict = (error as { code?: string }).code === "ERR_REFCOUNT" ? "over-released" : "use-after-free";
+    const { code = "" } = error as { code?: string };
+    const verdict = ["ERR_REFCOUNT", "ERR_LOAN"].includes(code) ? "over-released" : "use-after-free";
     account.read();
     const site = this.read(error) as Site;
     const leak = leakOf(verdict, account, { misuse: site });

@@ -50,6 +50,23 @@ describe("the errors at level full", () => {
     expect([error.opened, error.closed, error.by]).toEqual([undefined, undefined, undefined]);
   });
 
+  it("of a loan say where the account that lent it was opened, and are in the report", async () => {
+    const { report } = await tracked({}, () => {
+      const handle = open();
+      const opened = lineHere() - 1;
+      const lent = handle.borrow((_, loan) => {
+        expect(refusalOf(() => (loan as unknown as Handle<string>).decrRef()).code).toBe("ERR_LOAN");
+        return loan;
+      });
+      handle.decrRef();
+      const error = refusalOf(() => lent.value);
+      expect(error.opened).toContain(`records.test.ts:${opened}`);
+      expect(error.message).toContain("given back first: ");
+    });
+    expect(report).toContain(`over-released  key "a"`);
+    expect(report).toContain(`use-after-free  key "a"`);
+  });
+
   it("say so when the site is no longer kept", async () => {
     await tracked({ quarantine: 2 }, () => {
       const handles = ["a", "b", "c"].map((label) => open(label));
