@@ -208,6 +208,15 @@ export function suppress(error: unknown, suppressed: unknown): SuppressedError {
   return new SuppressedError(error, suppressed, "A cleanup failed while another error was under way");
 }
 
+/** What an error says, whatever it is; nothing that is asked of it throws. */
+export function reasonOf(error: unknown, otherwise: string): string {
+  try {
+    return error instanceof Error ? String(error.message) : otherwise;
+  } catch {
+    return otherwise;
+  }
+}
+
 /** What was received, as an argument mistake's message says it. Nothing is read of an object: it may be a trap. */
 export function received(value: unknown): string {
   const type = typeof value;
