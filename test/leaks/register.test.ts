@@ -52,6 +52,20 @@ describe("lastref/register", () => {
     expect(run(`open("a").decrRef();`, env).status).toBe(0);
   });
 
+  it("takes an exit code that is none for 1, and says so", () => {
+    for (const code of ["1.5", "256", "yes"]) {
+      const { status, stderr } = run(`open("a");`, { ...full, LASTREF_LEAKS_EXIT_CODE: code });
+      expect(status).toBe(1);
+      expect(stderr).toContain(`expected a number from 0 to 255, received "${code}"`);
+      expect(stderr).toContain("1 leak");
+    }
+  });
+
+  it("prints its summary once when both copies are loaded", () => {
+    const flags = ["--import", register, "--require", "./dist/register.cjs"];
+    expect(run(`open("a");`, full, flags).stderr.match(/at exit:/g)).toHaveLength(1);
+  });
+
   it("loads by --require as well, and both copies share one state", () => {
     const { stderr } = run(`globalThis.kept = open("a");`, full, ["--require", "./dist/register.cjs"]);
     expect(stderr).toContain("1 leak");
