@@ -154,7 +154,15 @@ export class Detector {
     account.read();
     const site = this.read(error) as Site;
     const leak = leakOf(verdict, account, { misuse: site });
-    if (!this.suppressed(leak)) this.finds.add(leak, site);
+    if (!this.suppressed(leak)) this.#find(leak, site);
+  }
+
+  /** What is found is in the reports of every tracking under way, not of the newest alone. */
+  #find(leak: Leak, site?: Site): void {
+    if (this.sessions.length === 0) this.#finds.add(leak, site);
+    for (const session of this.sessions) {
+      if (session === this.session || !session.suppresses(leak)) session.finds.add(leak, site);
+    }
   }
 
   /** A value was opened that another live resource of its exclusive kind has already. */
@@ -199,7 +207,7 @@ export class Detector {
 
   #tell(heard: readonly Leak[]): void {
     for (const leak of heard) {
-      this.finds.add(leak);
+      this.#find(leak);
       this.observer?.leaked(leak);
     }
     const onLeak = this.session?.onLeak;

@@ -42,7 +42,10 @@ describe("assertCollectable()", () => {
     expect(cache).toHaveLength(1);
   });
 
-  it("refuses what is no function", async () => {
+  it("refuses what is no function, or makes no object", async () => {
+    await expect(assertCollectable((() => 5) as never)).rejects.toThrow(
+      "expected an object to be made, received number 5",
+    );
     await expect(assertCollectable(1 as never)).rejects.toThrow(TypeError);
   });
 });

@@ -199,6 +199,17 @@ describe("assertNoLeaks()", () => {
     closeAll();
   });
 
+  it("fails for what was dropped while another tracking was under way inside", async () => {
+    const tracking = trackLeaks({ onLeak: () => {}, suppress: ["quiet"] });
+    (() => void [open("lost"), open("quiet")])();
+    const inner = trackLeaks({ level: "count", onLeak: () => {} });
+    await settle();
+    inner[Symbol.dispose]();
+    expect(() => assertNoLeaks()).toThrow("lost");
+    expect(String(leakReport())).toContain("suppressed by quiet: 1");
+    tracking[Symbol.dispose]();
+  });
+
   it("does not count a misuse that has thrown already", () => {
     const tracking = trackLeaks();
     const handle = open();
