@@ -69,8 +69,13 @@ export const RefOverflowError = /* @__PURE__ */ errorClass("RefOverflowError", "
 export const LoanError = /* @__PURE__ */ errorClass("LoanError", "ERR_LOAN");
 /** `ERR_ASYNC_FREE`: a synchronous free or open returned a promise. */
 export const AsyncFreeError = /* @__PURE__ */ errorClass("AsyncFreeError", "ERR_ASYNC_FREE");
+/** What a {@link LeakError} says more. In `lastref/testing` the report has its whole type. */
+export interface LeakFacts {
+  readonly report: { readonly total: number | undefined; toString(): string; toJSON(): unknown };
+}
+
 /** `ERR_LEAK`: a test helper found leaks; `report` is the whole report. */
-export const LeakError = /* @__PURE__ */ errorClass("LeakError", "ERR_LEAK");
+export const LeakError = /* @__PURE__ */ errorClass<"LeakError", "ERR_LEAK", LeakFacts>("LeakError", "ERR_LEAK");
 
 /** What a lease's errors say beside the facts of the resource: the lease's name is the `label`. */
 export interface LeaseLostFacts {
