@@ -16,7 +16,7 @@ import type { Account } from "./leaks/account-record";
 import { detector } from "./leaks/detector";
 import { leakReport } from "./leaks/report";
 import { trackLeaks } from "./leaks/tracking";
-import type { Level } from "./leaks/types";
+import type { Level, Verdict } from "./leaks/types";
 
 const asked = process.env.LASTREF_LEAKS ?? "count";
 const known: readonly string[] = ["count", "sampled", "full"];
@@ -56,12 +56,16 @@ function writeOut(text: string): void {
   }
 }
 
+const MISUSE: readonly Verdict[] = ["over-released", "use-after-free", "two-owners"];
+
 function summarize(): void {
   const report = leakReport();
   if (!report.total) return;
   const where = isMainThread ? "" : `in worker ${threadId}, `;
   writeOut(`${where}at exit: ${report}\n`);
-  if (!process.exitCode) process.exitCode = exitCode ?? 1;
+  // A misuse was an error already, and leaves nothing open.
+  const left = report.groups.some(({ verdict }) => !MISUSE.includes(verdict));
+  if (left && !process.exitCode) process.exitCode = exitCode ?? 1;
 }
 
 // The other copy of the library may have been asked for as well.

@@ -207,7 +207,8 @@ export class Detector {
 
   #tell(heard: readonly Leak[]): void {
     for (const leak of heard) {
-      this.#find(leak);
+      // What is said of an account that is still open is the report's while it is open, and no longer.
+      if (leak.verdict !== "escaped" && leak.verdict !== "held-too-long") this.#find(leak);
       this.observer?.leaked(leak);
     }
     const onLeak = this.session?.onLeak;

@@ -50,6 +50,8 @@ describe("lastref/register", () => {
     const env = { ...full, LASTREF_LEAKS_EXIT_CODE: "7" };
     expect(run(`globalThis.kept = open("a");`, env).status).toBe(7);
     expect(run(`open("a").decrRef();`, env).status).toBe(0);
+    const misuse = `const handle = open("a"); handle.decrRef(); try { handle.decrRef(); } catch {}`;
+    expect(run(misuse, env)).toMatchObject({ status: 0, stderr: expect.stringContaining("over-released") });
   });
 
   it("takes an exit code that is none for 1, and says so", () => {

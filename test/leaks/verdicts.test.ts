@@ -15,7 +15,9 @@ describe("held-too-long", () => {
       expect(leaks.map(({ verdict, givenBack }) => [verdict, givenBack])).toEqual([["held-too-long", false]]);
       expect(leaks[0]?.opened).toContain(`verdicts.test.ts:${line}`);
       expect(leaks[0]?.age).toBeGreaterThanOrEqual(30);
+      expect(leakReport().groups.map(({ verdict, count }) => [verdict, count])).toEqual([["held-too-long", 1]]);
       handle.decrRef();
+      expect(leakReport().total).toBe(0);
       expect(leaks.map(({ verdict, givenBack }) => [verdict, givenBack])).toEqual([
         ["held-too-long", false],
         ["held-too-long", true],
@@ -145,8 +147,9 @@ describe("escaped", () => {
       handle.incrRef();
       memory.dispose();
       expect(leaks.map(({ verdict, owed }) => [verdict, owed])).toEqual([["escaped", 1]]);
-      expect(leakReport().groups.map(({ verdict }) => verdict)).toContain("escaped");
+      expect(leakReport().groups.map(({ verdict, count }) => [verdict, count])).toEqual([["escaped", 1]]);
       handle.decrRef();
+      expect(leakReport().total).toBe(0);
     });
   });
 
