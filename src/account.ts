@@ -105,7 +105,7 @@ export function refuseAsync(kind: string, label: string, verb: string, returned:
     `Cannot ${verb} ${named(kind, label)} synchronously: its ${verb} function returned a promise; define the kind with defineAsyncResource`,
     { kind, label, refCount: 0, owed: 0 },
   );
-  returned.then(ignore, (reason: unknown) => {
+  Promise.resolve(returned).then(ignore, (reason: unknown) => {
     error.cause = reason;
     warn(reason);
   });

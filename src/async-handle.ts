@@ -133,7 +133,7 @@ export class AsyncHandleImpl<T> implements AsyncHandle<T>, Entry {
 
   async borrow<R>(use: (value: T, loan: AsyncLoan<T>) => R): Promise<Awaited<R>> {
     const counted = HandleImpl.lend(this.#account, use);
-    const loan = new LoanImpl<T, AsyncHandle<T>>(counted, openAsyncAccount);
+    const loan = new LoanImpl<T, AsyncHandle<T>>(counted, openAsyncAccount, HandleImpl.record(this.#account));
     let result: Awaited<R>;
     try {
       result = await use(counted.value as T, loan);

@@ -284,7 +284,10 @@ export const AutoMemory: AutoMemoryConstructor = class AutoMemory implements Aut
       return memory.use(handle);
     } catch (error) {
       try {
-        handle[DISPOSE]();
+        // An asynchronous handle is refused like anything else, and its account is not lost either.
+        const { [DISPOSE]: pay, [ASYNC_DISPOSE]: payAsync } = handle as Partial<Disposable & AsyncDisposable>;
+        const paid: unknown = (pay ?? payAsync)?.call(handle);
+        if (isThenable(paid)) paid.then(ignore, warn);
       } catch (failedFree) {
         throw suppress(failedFree, error);
       }

@@ -69,8 +69,13 @@ export const RefOverflowError = /* @__PURE__ */ errorClass("RefOverflowError", "
 export const LoanError = /* @__PURE__ */ errorClass("LoanError", "ERR_LOAN");
 /** `ERR_ASYNC_FREE`: a synchronous free or open returned a promise. */
 export const AsyncFreeError = /* @__PURE__ */ errorClass("AsyncFreeError", "ERR_ASYNC_FREE");
+/** What a {@link LeakError} says more. In `lastref/testing` the report has its whole type. */
+export interface LeakFacts {
+  readonly report: { readonly total: number | undefined; toString(): string; toJSON(): unknown };
+}
+
 /** `ERR_LEAK`: a test helper found leaks; `report` is the whole report. */
-export const LeakError = /* @__PURE__ */ errorClass("LeakError", "ERR_LEAK");
+export const LeakError = /* @__PURE__ */ errorClass<"LeakError", "ERR_LEAK", LeakFacts>("LeakError", "ERR_LEAK");
 
 /** What a lease's errors say beside the facts of the resource: the lease's name is the `label`. */
 export interface LeaseLostFacts {
@@ -206,6 +211,15 @@ function hidden(value: unknown): PropertyDescriptor {
 /** Nests a newer failure over the one under way, as the language's `using` does. */
 export function suppress(error: unknown, suppressed: unknown): SuppressedError {
   return new SuppressedError(error, suppressed, "A cleanup failed while another error was under way");
+}
+
+/** What an error says, whatever it is; nothing that is asked of it throws. */
+export function reasonOf(error: unknown, otherwise: string): string {
+  try {
+    return error instanceof Error ? String(error.message) : otherwise;
+  } catch {
+    return otherwise;
+  }
 }
 
 /** What was received, as an argument mistake's message says it. Nothing is read of an object: it may be a trap. */

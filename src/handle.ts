@@ -256,7 +256,7 @@ export class HandleImpl<T> implements Handle<T>, Entry {
         return new HandleImpl<T>(core, undefined);
       }
     }
-    return openAccount(HandleImpl.#usable(this, "dup"), holder);
+    return openAccount(HandleImpl.#usable(this, "dup"), holder, this.#owed);
   }
 
   move(): Handle<T> {
@@ -269,7 +269,7 @@ export class HandleImpl<T> implements Handle<T>, Entry {
 
   borrow<R>(use: (value: T, loan: Loan<T>) => R): R {
     const counted = HandleImpl.lend(this, use);
-    const loan = new LoanImpl<T, Handle<T>>(counted, openAccount);
+    const loan = new LoanImpl<T, Handle<T>>(counted, openAccount, HandleImpl.#record(this));
     return around(
       () => use(counted.value as T, loan),
       () => LoanImpl.end(loan),
@@ -505,7 +505,7 @@ export class WeakImpl<T, H> implements WeakHandle<H> {
   }
 }
 
-function addReference<T>(counted: Counted<T>, owed = 0): void {
+function addReference<T>(counted: Counted<T>, owed: number): void {
   if (counted.count >= MAX_REFS) {
     const message = `Cannot take another reference on ${nameOf(counted)}: it has ${counted.count}, and no resource can have more`;
     throw refuse(RefOverflowError, message, counted, owed);
@@ -513,9 +513,9 @@ function addReference<T>(counted: Counted<T>, owed = 0): void {
   counted.count++;
 }
 
-/** Opens one more account on a usable resource. */
-export function openAccount<T>(counted: Counted<T>, holder?: string): HandleImpl<T> {
-  if (counted.state === OPEN) addReference(counted);
+/** Opens one more account on a usable resource, for one whose own account owes `asker` references. */
+export function openAccount<T>(counted: Counted<T>, holder?: string, asker = 0): HandleImpl<T> {
+  if (counted.state === OPEN) addReference(counted, asker);
   const handle = new HandleImpl<T>(counted, undefined);
   if ((counted.record !== undefined || realm.tracker?.adopts) && counted.state === OPEN) {
     HandleImpl.track(handle, counted, holder);

@@ -10,6 +10,7 @@ export {
   LastrefError,
   type LastrefErrorClass,
   LeakError,
+  type LeakFacts,
   LeaseLostError,
   type LeaseLostFacts,
   LeaseTimeoutError,

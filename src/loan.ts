@@ -1,15 +1,19 @@
 import { type Counted, INSPECT, nameOf, REVOKED, refuse, standing } from "./account";
 import { LoanError, RevokedError, UseAfterFreeError } from "./errors";
+import type { AccountRecord } from "./tracker";
 
 /** A loan of whichever handles `open` makes. */
 export class LoanImpl<T, H> {
   readonly #counted: Counted<T>;
   readonly #open: (counted: Counted<T>, holder?: string) => H;
+  /** The record of the account that lent it, for the sites in errors. */
+  readonly #record: AccountRecord | undefined;
   #over = false;
 
-  constructor(counted: Counted<T>, open: (counted: Counted<T>, holder?: string) => H) {
+  constructor(counted: Counted<T>, open: (counted: Counted<T>, holder?: string) => H, record?: AccountRecord) {
     this.#counted = counted;
     this.#open = open;
+    this.#record = record;
   }
 
   get value(): T {
@@ -52,12 +56,13 @@ export class LoanImpl<T, H> {
     const counted = this.#counted;
     const revoked = counted.state & REVOKED;
     const why = this.#over && !revoked ? "the borrow of this loan has ended" : standing(counted);
-    return refuse(revoked ? RevokedError : UseAfterFreeError, `Cannot ${verb} ${nameOf(counted)}: ${why}`, counted);
+    const Refusal = revoked ? RevokedError : UseAfterFreeError;
+    return refuse(Refusal, `Cannot ${verb} ${nameOf(counted)}: ${why}`, counted, 0, this.#record);
   }
 
   #noAccount(verb: string): Error {
     const counted = this.#counted;
     const why = "a loan is no account, it has nothing to give back; dup() it to keep the resource";
-    return refuse(LoanError, `Cannot ${verb} ${nameOf(counted)}: ${why}`, counted);
+    return refuse(LoanError, `Cannot ${verb} ${nameOf(counted)}: ${why}`, counted, 0, this.#record);
   }
 }

@@ -34,7 +34,7 @@ export class OwnedList {
   }
 
   add(entry: Entry): void {
-    if (this.#kept !== undefined && this.#kept.has(entry)) this.#sweep();
+    if (this.#kept !== undefined && this.#kept.has(entry)) this.#forget(entry);
     if (this.#newest.length >= PIECE) {
       this.#older ??= [];
       this.#older.push(this.#newest);
@@ -80,6 +80,17 @@ export class OwnedList {
     return false;
   }
 
+  /** Takes out the stale place of an entry that comes back. One that goes out and in is among the newest. */
+  #forget(entry: Entry): void {
+    const index = this.#newest.lastIndexOf(entry);
+    if (index < 0) this.#sweep();
+    else {
+      this.#newest.splice(index, 1);
+      this.#gone--;
+      this.#kept?.delete(entry);
+    }
+  }
+
   #sweep(): void {
     this.#older = this.#older?.filter((piece) => sweepPiece(piece, this) > 0);
     this.#places = this.#older?.reduce((sum, piece) => sum + piece.length, 0) ?? 0;
@@ -100,20 +111,21 @@ function sweepPiece(piece: Entry[], list: OwnedList): number {
 export type Owners = OwnedList | OwnedList[] | undefined;
 
 export function owns(owners: Owners, list: OwnedList): boolean {
-  return owners === list || (Array.isArray(owners) && owners.includes(list));
+  return owners === list || (Array.isArray(owners) && owners.lastIndexOf(list) >= 0);
 }
 
 export function addOwner(owners: Owners, list: OwnedList): Owners {
   if (owners === undefined) return list;
-  return Array.isArray(owners) ? [...owners, list] : [owners, list];
+  if (!Array.isArray(owners)) return [owners, list];
+  owners.push(list);
+  return owners;
 }
 
 /** The owners without the newest mention of `list`. */
 export function removeOwner(owners: Owners, list: OwnedList): Owners {
   if (!Array.isArray(owners)) return undefined;
-  const index = owners.lastIndexOf(list);
-  const rest = owners.filter((_, i) => i !== index);
-  return rest.length > 1 ? rest : rest[0];
+  owners.splice(owners.lastIndexOf(list), 1);
+  return owners.length > 1 ? owners : owners[0];
 }
 
 /** Tells every owner that the account has left. */

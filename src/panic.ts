@@ -1,5 +1,5 @@
 import { warn } from "./account";
-import type { RefCountError } from "./errors";
+import { type RefCountError, received } from "./errors";
 import { realm } from "./tracker";
 
 /** What {@link setPanic} takes: what becomes of an overdrawn account. */
@@ -41,6 +41,6 @@ export function setPanic(mode: Panic): void {
   else if (typeof mode === "function") realm.panic = mode as (error: Error) => void;
   else
     throw new TypeError(
-      `Cannot set the panic mode: expected "throw", "report" or a function, received ${String(mode)}`,
+      `Cannot set the panic mode: expected "throw", "report" or a function, received ${received(mode)}`,
     );
 }

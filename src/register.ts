@@ -16,7 +16,7 @@ import type { Account } from "./leaks/account-record";
 import { detector } from "./leaks/detector";
 import { leakReport } from "./leaks/report";
 import { trackLeaks } from "./leaks/tracking";
-import type { Level } from "./leaks/types";
+import type { Level, Verdict } from "./leaks/types";
 
 const asked = process.env.LASTREF_LEAKS ?? "count";
 const known: readonly string[] = ["count", "sampled", "full"];
@@ -27,6 +27,14 @@ if (!known.includes(asked)) {
 }
 const level = known.includes(asked) ? (asked as Level) : "count";
 
+const askedCode = process.env.LASTREF_LEAKS_EXIT_CODE || "0";
+const exitCode = /^\d+$/.test(askedCode) && Number(askedCode) <= 255 ? Number(askedCode) : undefined;
+if (exitCode === undefined) {
+  process.emitWarning(
+    `LASTREF_LEAKS_EXIT_CODE: expected a number from 0 to 255, received ${JSON.stringify(askedCode)}; a leak exits with 1`,
+  );
+}
+
 const opens = channel("lastref:open");
 const frees = channel("lastref:free");
 const leaks = channel("lastref:leak");
@@ -35,19 +43,6 @@ function messageOf(account: Account): object {
   const { family, label, first, holder = "", owed } = account;
   return { kind: family.kind, label, id: first.id, holder, owed };
 }
-
-detector().observer = {
-  opened(account) {
-    if (opens.hasSubscribers) opens.publish(messageOf(account));
-  },
-  freed(account) {
-    if (frees.hasSubscribers) frees.publish(messageOf(account));
-  },
-  leaked(leak) {
-    if (leaks.hasSubscribers) leaks.publish(leak);
-  },
-};
-trackLeaks({ level });
 
 /** Written at once: nothing asynchronous runs any more. A pipe that is full is tried again for a moment. */
 function writeOut(text: string): void {
@@ -61,11 +56,31 @@ function writeOut(text: string): void {
   }
 }
 
-process.on("exit", () => {
+const MISUSE: readonly Verdict[] = ["over-released", "use-after-free", "two-owners"];
+
+function summarize(): void {
   const report = leakReport();
   if (!report.total) return;
   const where = isMainThread ? "" : `in worker ${threadId}, `;
   writeOut(`${where}at exit: ${report}\n`);
-  const exitCode = Number(process.env.LASTREF_LEAKS_EXIT_CODE ?? 0);
-  if (exitCode > 0 && !process.exitCode) process.exitCode = exitCode;
-});
+  // A misuse was an error already, and leaves nothing open.
+  const left = report.groups.some(({ verdict }) => !MISUSE.includes(verdict));
+  if (left && !process.exitCode) process.exitCode = exitCode ?? 1;
+}
+
+// The other copy of the library may have been asked for as well.
+if (detector().observer === undefined) {
+  detector().observer = {
+    opened(account) {
+      if (opens.hasSubscribers) opens.publish(messageOf(account));
+    },
+    freed(account) {
+      if (frees.hasSubscribers) frees.publish(messageOf(account));
+    },
+    leaked(leak) {
+      if (leaks.hasSubscribers) leaks.publish(leak);
+    },
+  };
+  trackLeaks({ level });
+  process.on("exit", summarize);
+}

@@ -1,6 +1,6 @@
 import { type Counted, ignore, isThenable, Kind, refuseAsync } from "./account";
 import { type AsyncHandle, AsyncHandleImpl } from "./async-handle";
-import { received } from "./errors";
+import { reasonOf, received } from "./errors";
 import { checkNames, type Handle, HandleImpl, openHandle, openPlain } from "./handle";
 import { realm } from "./tracker";
 
@@ -164,7 +164,7 @@ export class Family<T, A extends readonly unknown[]> {
       const label = this.#label;
       return label === undefined ? "" : String(label(value, ...args));
     } catch (error) {
-      return `(no label: ${error instanceof Error ? error.message : "the label function threw"})`;
+      return `(no label: ${reasonOf(error, "the label function threw")})`;
     }
   }
 
@@ -206,8 +206,8 @@ class ResourceImpl<T, A extends readonly unknown[]> implements Resource<T, A> {
   open(...args: A): Handle<T> {
     const open = this.#open;
     const value = open(...args);
-    if (typeof value === "object" && isThenable(value) && this.#family.open !== undefined) {
-      throw refuseLateValue(this.#kind, value as PromiseLike<T>);
+    if (typeof value === "object" && isPromise(value) && this.#family.open !== undefined) {
+      throw refuseLateValue(this.#kind, value);
     }
     return this.#plain ? openPlain(this.#kind, value) : this.#family.account(value, args);
   }
@@ -297,6 +297,15 @@ export function defineAsyncResource<T, A extends readonly unknown[]>(
     },
   };
   return Object.defineProperty(resource, FAMILY, { value: family });
+}
+
+/** What cannot be asked is none: the question must not cost a value its owner. */
+function isPromise<T>(value: T): value is T & PromiseLike<T> {
+  try {
+    return isThenable(value);
+  } catch {
+    return false;
+  }
 }
 
 const identity = <T>(value: T): T => value;

@@ -147,11 +147,11 @@ describe("MAX_REFS", () => {
     expect(JSON.parse(said)).toEqual(["ERR_REF_OVERFLOW", "ERR_REF_OVERFLOW", MAX_REFS, false, MAX_REFS - 1]);
   }, 120_000);
 
-  it("is named in the error with what the resource and the account owe", () => {
+  it.each(["incrRef", "dup"] as const)("is named in the error of %s with what resource and account owe", (way) => {
     const { handle } = full();
     let error: unknown;
     try {
-      handle.incrRef();
+      handle[way]();
     } catch (caught) {
       error = caught;
     }

@@ -384,6 +384,13 @@ describe("AutoMemory.hold()", () => {
     expect(log).toEqual(["a"]);
   });
 
+  it("refuses an asynchronous handle, and leaves no account behind", () => {
+    const memory = new AutoMemory();
+    const link = defineAsyncResource({ kind: "link", free: () => {} }).wrap("a");
+    expect(() => memory.hold(link as never)).toThrow(TypeError);
+    expect([link.refCount, memory.size]).toEqual([1, 0]);
+  });
+
   it("is refused on a spent handle, and owns nothing then", () => {
     const memory = new AutoMemory();
     const spent = Handle.of(1, () => {});

@@ -135,7 +135,8 @@ describe("setPanic()", () => {
     for (const mode of ["loud", undefined, null, 1, {}]) {
       expect(() => setPanic(mode as never)).toThrow(TypeError);
     }
-    expect(() => setPanic("loud" as never)).toThrow('expected "throw", "report" or a function, received loud');
+    expect(() => setPanic("loud" as never)).toThrow('expected "throw", "report" or a function, received "loud"');
+    expect(() => setPanic(Object.create(null))).toThrow("received object");
     expect(() => spent().handle.decrRef()).toThrow(RefCountError);
   });
 });

@@ -108,6 +108,26 @@ describe("open() that returns a promise where none is waited for", () => {
     await vi.waitFor(() => expect(freed).toEqual(["late", "late"]));
   });
 
+  it("is not made of a value that cannot be asked", () => {
+    const freed: object[] = [];
+    const value = Object.defineProperty({}, "then", {
+      get() {
+        throw new Error("no such property");
+      },
+    });
+    const Key = defineResource({ kind: "key", open: () => value, free: (v: object) => void freed.push(v) });
+    Key.open().decrRef();
+    expect(freed).toEqual([value]);
+  });
+
+  it("is refused as well when it is no good promise", () => {
+    const broken = thenable(() => {
+      throw new Error("broken");
+    });
+    const Key = defineResource({ kind: "key", free: () => broken as unknown as undefined });
+    expect(() => Key.open("a").decrRef()).toThrow(AsyncFreeError);
+  });
+
   it("starts a lazy thenable once, so that what it opens is freed", async () => {
     const log: string[] = [];
     const lazy = thenable<string>((resolve: (value: string) => void) => {
@@ -185,6 +205,10 @@ describe.each([
     expect((await make({ label: thrown }).open("v")).label).toBe("(no label: the label function threw)");
     expect((await make({ label: () => ({ toString: boom }) }).open("v")).label).toBe("(no label: broken label)");
     expect((await make({ label: () => 5 }).open("v")).label).toBe("5");
+    const hostile = () => {
+      throw Object.defineProperty(new Error(), "message", { get: boom });
+    };
+    expect((await make({ label: hostile }).open("v")).label).toBe("(no label: the label function threw)");
   });
 
   it.each([

@@ -1,16 +1,16 @@
 import type { AccountRecord, ContextRecord, ResourceRecord, Sites } from "../tracker";
 import { ticks } from "./clock";
 import type { Detector } from "./detector";
-import { NOWHERE, type Place, Site } from "./sites";
+import { NOWHERE, type Place, Site, siteOf } from "./sites";
 import { capture } from "./stack";
 
 /** What all records of a kind share. */
 export interface Family {
   readonly kind: string;
   readonly detector: Detector;
-  /** Values of an exclusive kind under their first owner; objects are held weakly. */
-  readonly owners: WeakMap<object, Account>;
-  readonly primitiveOwners: Map<unknown, Account>;
+  /** Who owns a value of an exclusive kind, the first first; objects are held weakly. */
+  readonly owners: WeakMap<object, Account[]>;
+  readonly primitiveOwners: Map<unknown, Account[]>;
 }
 
 /** One `incrRef` or `decrRef` that left the account open. */
@@ -63,6 +63,7 @@ export class More {
 
 /** The place of what was closed so long ago that the quarantine has given it up. */
 const FORGOTTEN = "(no longer kept: the quarantine has moved on)";
+const GONE = new Site([]);
 
 /**
  * The record of one account. The first account's record is also that of its resource: a resource with one account, the
@@ -128,12 +129,17 @@ export class Account implements ResourceRecord, AccountRecord {
 
   freed(): void {
     const { family, more } = this;
-    if (more?.value !== undefined && family.primitiveOwners.get(more.value) === this) {
-      family.primitiveOwners.delete(more.value);
+    const owners = more?.value === undefined ? undefined : family.primitiveOwners.get(more.value);
+    if (owners !== undefined) {
+      const others = owners.filter((owner) => owner !== this);
+      if (others.length > 0) family.primitiveOwners.set(more?.value, others);
+      else family.primitiveOwners.delete(more?.value);
     }
-    if (more !== undefined) {
-      more.settle = undefined;
-      more.refs = 0;
+    // A resource that was revoked is freed, whatever its accounts still owe.
+    const ended = this.owed > 0 ? this.rich() : more;
+    if (ended !== undefined) {
+      ended.settle = undefined;
+      ended.refs = 0;
     }
     family.detector.observer?.freed(this);
   }
@@ -203,10 +209,10 @@ export class Account implements ResourceRecord, AccountRecord {
     this.read();
     const { opened, more } = this;
     const closed = this.owed === 0 ? more?.closed : undefined;
-    const forgotten = this.owed === 0 && more === undefined && this.at >= 0;
+    const forgotten = closed === GONE || (this.owed === 0 && more === undefined && this.at >= 0);
     return {
-      opened: opened instanceof Site ? opened.brief : undefined,
-      closed: forgotten ? FORGOTTEN : closed instanceof Site ? closed.brief : undefined,
+      opened: siteOf(opened)?.brief,
+      closed: forgotten ? FORGOTTEN : siteOf(closed)?.brief,
       by: more?.by,
     };
   }
@@ -231,11 +237,15 @@ export class Account implements ResourceRecord, AccountRecord {
   /** The quarantine gives the record up: what was not read by now never will be. */
   forget(): void {
     if (this.opened instanceof Error) this.opened = undefined;
-    this.more = undefined;
+    const { more } = this;
+    // What it says of the resource is needed for as long as others hold that.
+    const held = this.first === this && more !== undefined && more.refs > 0;
+    if (!held) this.more = undefined;
+    else Object.assign(more, { closed: GONE, by: undefined, steps: undefined, touches: undefined });
   }
 
   get site(): Site {
-    return this.opened instanceof Site ? this.opened : NOWHERE;
+    return siteOf(this.opened) ?? NOWHERE;
   }
 
   get over(): boolean {
@@ -257,7 +267,8 @@ export class Context implements ContextRecord {
   readonly more = undefined;
   ended = false;
   lost = false;
-  #movedTo: Context | undefined = undefined;
+  /** Not private: what was moved may be another copy's. */
+  movedTo: Context | undefined = undefined;
 
   constructor(detector: Detector, id: number) {
     this.detector = detector;
@@ -277,7 +288,7 @@ export class Context implements ContextRecord {
   /** The context that owns now what this one owned. */
   get current(): Context {
     let context: Context = this;
-    while (context.#movedTo !== undefined) context = context.#movedTo;
+    while (context.movedTo !== undefined) context = context.movedTo;
     return context;
   }
 
@@ -289,7 +300,7 @@ export class Context implements ContextRecord {
 
   moved(to: ContextRecord | undefined): void {
     this.end();
-    this.#movedTo = to as Context | undefined;
+    this.movedTo = to as Context | undefined;
   }
 
   collected(): void {
@@ -299,6 +310,6 @@ export class Context implements ContextRecord {
 
   get site(): Site {
     this.read();
-    return this.opened instanceof Site ? this.opened : NOWHERE;
+    return siteOf(this.opened) ?? NOWHERE;
   }
 }

@@ -13,18 +13,16 @@ interface Host {
 
 const host = globalThis as unknown as Host;
 const { setTimeout, setInterval, clearInterval, setImmediate, performance } = host;
-const began = Date.now();
-const now = performance === undefined ? undefined : performance.now.bind(performance);
-const start = now?.() ?? 0;
 
-/** Milliseconds since the detector was loaded. */
-export const elapsed: () => number = now === undefined ? () => Date.now() - began : () => now() - start;
+/** Milliseconds on a clock that is the same for every copy of the library. */
+export const elapsed: () => number = performance === undefined ? Date.now : performance.now.bind(performance);
 
-/** The whole milliseconds of {@link elapsed}: a small integer costs a record no object of its own. */
-export const ticks = (): number => Math.round(elapsed()) | 0;
-
-/** When a number of {@link ticks} was, in milliseconds since 1970. */
-export const wallTime = (at: number): number => began + at;
+/** The whole milliseconds of {@link elapsed}. */
+export const ticks = (): number => {
+  const at = Math.round(elapsed());
+  // For the first 24 days a small integer, which costs a record no object of its own.
+  return at < 2 ** 31 ? at | 0 : at;
+};
 
 function unref<T>(timer: T): T {
   (timer as { unref?(): void } | undefined)?.unref?.();

@@ -46,6 +46,8 @@ export class Detector {
   sessions: Session[] = [];
   observer: Observer | undefined = undefined;
   scopes: Scopes | undefined = undefined;
+  /** The tracking that tests have switched on for themselves, and how many of them are under way. */
+  tests: { readonly session: Session | undefined; users: number; readonly stop: () => void } | undefined = undefined;
   head: Account | undefined = undefined;
   tail: Account | undefined = undefined;
   live = 0;
@@ -117,8 +119,9 @@ export class Detector {
       if (now !== undefined && now !== more.scope) this.scopes?.closedElsewhere(account, more.scope, now);
     }
     if (more.heldTooLong) this.report([leakOf("held-too-long", account, { givenBack: true })]);
-    const size = this.session?.quarantine ?? 0;
-    if (size === 0 || (more.closed === undefined && account.opened === undefined)) return;
+    const size = this.session?.quarantine;
+    if (size === 0) account.forget();
+    if (!size || (more.closed === undefined && account.opened === undefined)) return;
     this.#quarantine[this.#next]?.forget();
     this.#quarantine[this.#next] = account;
     this.#next = (this.#next + 1) % size;
@@ -146,11 +149,20 @@ export class Detector {
   }
 
   misused(account: Account, error: Error): void {
-    const verdict = (error as { code?: string }).code === "ERR_REFCOUNT" ? "over-released" : "use-after-free";
+    const { code = "" } = error as { code?: string };
+    const verdict = ["ERR_REFCOUNT", "ERR_LOAN"].includes(code) ? "over-released" : "use-after-free";
     account.read();
     const site = this.read(error) as Site;
     const leak = leakOf(verdict, account, { misuse: site });
-    if (!this.suppressed(leak)) this.finds.add(leak, site);
+    if (!this.suppressed(leak)) this.#find(leak, site);
+  }
+
+  /** What is found is in the reports of every tracking under way, not of the newest alone. */
+  #find(leak: Leak, site?: Site): void {
+    if (this.sessions.length === 0) this.#finds.add(leak, site);
+    for (const session of this.sessions) {
+      if (session === this.session || !session.suppresses(leak)) session.finds.add(leak, site);
+    }
   }
 
   /** A value was opened that another live resource of its exclusive kind has already. */
@@ -195,7 +207,8 @@ export class Detector {
 
   #tell(heard: readonly Leak[]): void {
     for (const leak of heard) {
-      this.finds.add(leak);
+      // What is said of an account that is still open is the report's while it is open, and no longer.
+      if (leak.verdict !== "escaped" && leak.verdict !== "held-too-long") this.#find(leak);
       this.observer?.leaked(leak);
     }
     const onLeak = this.session?.onLeak;
@@ -286,10 +299,7 @@ export class Detector {
       const scope = account.more?.scope;
       if (scope !== undefined && this.scopes?.found(scope, leak)) this.#charged.add(leak);
     };
-    for (const context of contexts) {
-      const owned: Account[] = [];
-      for (let at = this.head; at !== undefined; at = at.next)
-        if (at.more?.context?.current === context) owned.push(at);
+    for (const [context, owned] of this.#ownedBy(contexts)) {
       if (owned.length === 0) continue;
       add(leakOf("dropped", owned[0] as Account, { context, owned }), owned[0] as Account);
       for (const account of owned) listed.add(account);
@@ -310,6 +320,17 @@ export class Detector {
     for (const account of listed) this.#unlink(account);
     this.#tell(leaks);
     for (const account of listed) this.#settle(account);
+  }
+
+  /** The open accounts of each context, in one walk: a batch may have thousands of contexts. */
+  #ownedBy(contexts: readonly Context[]): Map<Context, Account[]> {
+    const all = new Map(contexts.map((context): [Context, Account[]] => [context, []]));
+    if (all.size === 0) return all;
+    for (let at = this.head; at !== undefined; at = at.next) {
+      const context = at.more?.context?.current;
+      if (context !== undefined) all.get(context)?.push(at);
+    }
+    return all;
   }
 
   /** Ends the record of a dropped account; its references are given back where that was asked for. */

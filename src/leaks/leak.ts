@@ -2,11 +2,11 @@ import type { Account, Context } from "./account-record";
 import { ticks } from "./clock";
 import { CONTEXT } from "./finds";
 import { hintFor } from "./hints";
-import { type Place, Site } from "./sites";
+import { type Place, type Site, siteOf } from "./sites";
 import { printLeak } from "./text";
 import type { Leak, LiveHandle, Touch, Verdict } from "./types";
 
-const textOf = (place: Place): string => (place instanceof Site ? place.text : "");
+const textOf = (place: Place): string => siteOf(place)?.text ?? "";
 
 /** What is known of an open account. */
 export function factsOf(account: Account): LiveHandle {

@@ -25,6 +25,11 @@ export const NOWHERE = new Site([]);
 /** What a record keeps of a place: a capture until it is read, then the site; nothing where no stacks are taken. */
 export type Place = Site | Error | undefined;
 
+/** The site of a place that has been read. Sites of another copy of the library are none of this one's class. */
+export function siteOf(place: Place): Site | undefined {
+  return place instanceof Error ? undefined : place;
+}
+
 const RAW_KEPT = 1024;
 const SITES_KEPT = 4096;
 

@@ -8,23 +8,26 @@ interface Count {
   bytes: number;
 }
 
+/** Where a snapshot keeps its counts, of whichever copy of the library it is. */
+const COUNTS = Symbol.for("lastref.counts.v1");
+
 class Counts implements Snapshot {
-  readonly #counts: ReadonlyMap<string, Count>;
+  declare readonly [COUNTS]: ReadonlyMap<string, Count>;
   readonly total: number;
 
   constructor(counts: ReadonlyMap<string, Count>) {
-    this.#counts = counts;
+    Object.defineProperty(this, COUNTS, { value: counts });
     let total = 0;
     for (const { count } of counts.values()) total += count;
     this.total = total;
   }
 
   diff(earlier: Snapshot): Growth[] {
-    if (!(earlier instanceof Counts)) throw new TypeError("Cannot compare: expected a snapshot made by takeSnapshot");
-    const before = earlier.#counts;
+    const before = (earlier as Partial<Counts> | null | undefined)?.[COUNTS];
+    if (before === undefined) throw new TypeError("Cannot compare: expected a snapshot made by takeSnapshot");
     const grown: Growth[] = [];
-    for (const key of new Set([...this.#counts.keys(), ...before.keys()])) {
-      const now = this.#counts.get(key);
+    for (const key of new Set([...this[COUNTS].keys(), ...before.keys()])) {
+      const now = this[COUNTS].get(key);
       const then = before.get(key);
       const { kind, site } = (now ?? then) as Count;
       const count = (now?.count ?? 0) - (then?.count ?? 0);

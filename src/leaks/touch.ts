@@ -1,4 +1,5 @@
 import { AsyncHandleImpl } from "../async-handle";
+import { reasonOf } from "../errors";
 import { HandleImpl } from "../handle";
 import type { Account } from "./account-record";
 
@@ -18,6 +19,6 @@ function hintText(hint: unknown): string {
   try {
     return String(hint);
   } catch (error) {
-    return `(no hint: ${error instanceof Error ? error.message : "it could not be made a string"})`;
+    return `(no hint: ${reasonOf(error, "it could not be made a string")})`;
   }
 }

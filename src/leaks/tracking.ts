@@ -1,5 +1,3 @@
-import { MAX_REFS } from "../account";
-import { received } from "../errors";
 import { type OpenedThere, type ResourceFacts, realm, type Tracker } from "../tracker";
 import { Account, Context } from "./account-record";
 import { definedKinds } from "./cached";
@@ -7,6 +5,7 @@ import { elapsed, every, ticks } from "./clock";
 import { type Detector, detector } from "./detector";
 import { Finds } from "./finds";
 import { leakOf } from "./leak";
+import { checkOptions } from "./options";
 import { CLOSE_FRAMES, capture, type Depths, DUP_FRAMES, OPEN_FRAMES } from "./stack";
 import type { Leak, Level, TrackOptions } from "./types";
 
@@ -37,18 +36,8 @@ export class Session implements Depths {
   spent = 0;
 
   constructor(options: TrackOptions) {
+    checkOptions(options);
     const { level = "full", stackDepth = 8, budget = 0.005, quarantine = 1024, suppress = [] } = options;
-    if (level !== "count" && level !== "sampled" && level !== "full") {
-      throw new TypeError(
-        `Cannot track leaks: expected level "count", "sampled" or "full", received ${received(level)}`,
-      );
-    }
-    if (options.onLeak !== undefined && typeof options.onLeak !== "function") {
-      throw new TypeError(`Cannot track leaks: expected onLeak to be a function, received ${received(options.onLeak)}`);
-    }
-    checkRange("stackDepth", stackDepth, 1, 200);
-    checkRange("budget", budget, 0, 1);
-    checkRange("quarantine", quarantine, 0, MAX_REFS);
     this.level = level;
     this.budgeted = level === "sampled";
     this.onLeak = options.onLeak;
@@ -103,14 +92,6 @@ export class Session implements Depths {
       return true;
     }
     return false;
-  }
-}
-
-function checkRange(name: string, value: unknown, least: number, most: number): void {
-  if (typeof value !== "number" || !(value >= least && value <= most)) {
-    throw new RangeError(
-      `Cannot track leaks: expected ${name} between ${least} and ${most}, received ${received(value)}`,
-    );
   }
 }
 
@@ -249,15 +230,13 @@ function begin(log: Detector, session: Session | undefined, facts: ResourceFacts
 function claim(account: Account, value: unknown): void {
   const { family } = account;
   const isObject = (typeof value === "object" && value !== null) || typeof value === "function";
-  const owners: Pick<Map<unknown, Account>, "get" | "set"> = isObject
-    ? (family.owners as unknown as Map<unknown, Account>)
+  const owners: Pick<Map<unknown, Account[]>, "get" | "set"> = isObject
+    ? (family.owners as unknown as Map<unknown, Account[]>)
     : family.primitiveOwners;
-  const first = owners.get(value);
-  if (first !== undefined && first.refs > 0) {
-    account.rich().firstOwner = first;
-    return;
-  }
-  owners.set(value, account);
+  const others = (owners.get(value) ?? []).filter((owner) => owner.refs > 0);
+  if (others.length > 0) account.rich().firstOwner = others[0];
+  // Each of them: whoever of them is left has the value under whoever comes next.
+  owners.set(value, [...others, account]);
   if (!isObject) account.rich().value = value;
 }
 

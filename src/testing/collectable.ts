@@ -32,4 +32,9 @@ function reference(make: () => object | PromiseLike<object>): WeakRef<object> | 
   return isThenable(made) ? Promise.resolve(made as PromiseLike<object>).then(weakly) : weakly(made);
 }
 
-const weakly = (made: object): WeakRef<object> => new WeakRef(made);
+function weakly(made: object): WeakRef<object> {
+  if ((typeof made !== "object" || made === null) && typeof made !== "function") {
+    throw new TypeError(`Cannot assert: expected an object to be made, received ${received(made)}`);
+  }
+  return new WeakRef(made);
+}

@@ -1,4 +1,3 @@
-import { DISPOSE } from "../account";
 import { received } from "../errors";
 import type { Account } from "../leaks/account-record";
 import { pause } from "../leaks/clock";
@@ -33,10 +32,12 @@ export async function expectNoGrowth(body: () => unknown, options: GrowthOptions
     throw new TypeError(`Cannot look for growth: expected a function, received ${received(body)}`);
   }
   const { warmup = 3, runs = 3 } = options;
-  if (!(runs >= 1 && warmup >= 0)) {
-    throw new RangeError(`Cannot look for growth: expected runs >= 1 and warmup >= 0, received ${runs} and ${warmup}`);
+  if (!(Number.isInteger(runs) && runs >= 1 && Number.isInteger(warmup) && warmup >= 0)) {
+    throw new RangeError(
+      `Cannot look for growth: expected whole numbers runs >= 1 and warmup >= 0, received ${received(runs)} and ${received(warmup)}`,
+    );
   }
-  const tracking = trackFully();
+  const stopTracking = trackFully();
   const log = detector();
   const heard = log.onDropped;
   try {
@@ -68,7 +69,7 @@ export async function expectNoGrowth(body: () => unknown, options: GrowthOptions
     if (leaks.length > 0) throw new Error(`Open handles grew in every run:\n${leaks.map(print).join("\n")}`);
   } finally {
     log.onDropped = heard;
-    tracking?.[DISPOSE]();
+    stopTracking();
   }
 }
 

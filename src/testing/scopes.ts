@@ -1,4 +1,4 @@
-import { named, warn } from "../account";
+import { DISPOSE, ignore, named, warn } from "../account";
 import type { Account } from "../leaks/account-record";
 import { pause } from "../leaks/clock";
 import { detector, type Scopes } from "../leaks/detector";
@@ -121,9 +121,24 @@ export function scopes(): TestScopes {
   return log.scopes as TestScopes;
 }
 
-/** Switches level `full` on, unless it is on. */
-export function trackFully(): Disposable | undefined {
-  return detector().session?.level === "full" ? undefined : trackLeaks({ level: "full" });
+/**
+ * Switches level `full` on, unless it is on, until the last of those who asked for it has called what this returns:
+ * bodies that run at once share it, whichever ends first.
+ */
+export function trackFully(): () => void {
+  const log = detector();
+  let shared = log.tests;
+  if (shared === undefined || shared.session !== log.session) {
+    if (log.session?.level === "full") return ignore;
+    const tracking = trackLeaks({ level: "full" });
+    shared = { session: log.session, users: 0, stop: () => tracking[DISPOSE]() };
+    log.tests = shared;
+  }
+  const own = shared;
+  own.users++;
+  return () => {
+    if (--own.users === 0) own.stop();
+  };
 }
 
 const inScope =

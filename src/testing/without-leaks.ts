@@ -1,4 +1,4 @@
-import { DISPOSE, isThenable } from "../account";
+import { isThenable } from "../account";
 import { received } from "../errors";
 import { leakError } from "./leak-error";
 import { GRACE, graceFor, reportOn, type Scope, scopes, trackFully } from "./scopes";
@@ -36,10 +36,10 @@ export function withoutLeaks<R>(body: () => R, options: LeakCheckOptions = {}): 
   if (typeof body !== "function") {
     throw new TypeError(`Cannot check for leaks: expected a function, received ${received(body)}`);
   }
-  const tracking = trackFully();
+  const stopTracking = trackFully();
   const stop = (scope?: Scope): void => {
     if (scope !== undefined) scope.ended = true;
-    tracking?.[DISPOSE]();
+    stopTracking();
   };
   const all = scopes();
   if (!all.tellsApart) all.join("");

@@ -49,4 +49,33 @@ describe("two copies of the library", () => {
     `);
     expect(out).toBe("false\n");
   });
+
+  it.each([
+    ["esmLeaks", "cjsLeaks"],
+    ["cjsLeaks", "esmLeaks"],
+    ["cjsLeaks", "cjsLeaks"],
+  ])("say where, whichever tracks and whichever reports: %s, %s", (tracks, reports) => {
+    const out = run(`
+      ${tracks}.trackLeaks();
+      const handle = open(esm, "esm");
+      const [live] = ${reports}.liveHandles();
+      console.log(live.opened !== "", live.age >= 0, String(${reports}.leakReport()).includes("no stack was taken"));
+      handle.decrRef();
+      try { handle.decrRef(); } catch (error) { console.log(typeof error.opened, typeof error.closed); }
+      console.log(${reports}.takeSnapshot().diff(${tracks}.takeSnapshot()).length);
+    `);
+    expect(out).toBe("true true false\nstring string\n0\n");
+  });
+
+  it("move a context that was begun while the other copy tracked", () => {
+    const out = run(`
+      esmLeaks.trackLeaks();
+      const memory = new esm.AutoMemory();
+      const handle = memory.use(open(esm, "esm"));
+      cjsLeaks.trackLeaks();
+      memory.move().dispose();
+      console.log(handle.alive);
+    `);
+    expect(out).toBe("false\n");
+  });
 });

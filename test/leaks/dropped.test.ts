@@ -220,6 +220,20 @@ describe("freeLeaked", () => {
     expect(freed).toEqual(["x"]);
   });
 
+  it("frees when the first account was closed long ago", async () => {
+    const freed: string[] = [];
+    await drop(
+      () => {
+        const first = Handle.of("x", (value) => freed.push(value), { kind: "a" });
+        first.dup("reader");
+        first.decrRef();
+        for (let i = 0; i < 3; i++) Handle.of("y", () => {}).decrRef();
+      },
+      { freeLeaked: true, quarantine: 2 },
+    );
+    expect(freed).toEqual(["x"]);
+  });
+
   it("is off unless it is asked for", async () => {
     const freed: string[] = [];
     expect(await drop(() => Handle.of("x", (value) => freed.push(value)))).toHaveLength(1);

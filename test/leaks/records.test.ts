@@ -50,6 +50,23 @@ describe("the errors at level full", () => {
     expect([error.opened, error.closed, error.by]).toEqual([undefined, undefined, undefined]);
   });
 
+  it("of a loan say where the account that lent it was opened, and are in the report", async () => {
+    const { report } = await tracked({}, () => {
+      const handle = open();
+      const opened = lineHere() - 1;
+      const lent = handle.borrow((_, loan) => {
+        expect(refusalOf(() => (loan as unknown as Handle<string>).decrRef()).code).toBe("ERR_LOAN");
+        return loan;
+      });
+      handle.decrRef();
+      const error = refusalOf(() => lent.value);
+      expect(error.opened).toContain(`records.test.ts:${opened}`);
+      expect(error.message).toContain("given back first: ");
+    });
+    expect(report).toContain(`over-released  key "a"`);
+    expect(report).toContain(`use-after-free  key "a"`);
+  });
+
   it("say so when the site is no longer kept", async () => {
     await tracked({ quarantine: 2 }, () => {
       const handles = ["a", "b", "c"].map((label) => open(label));
@@ -60,6 +77,14 @@ describe("the errors at level full", () => {
         expect.stringContaining("records.test.ts"),
         expect.stringContaining("records.test.ts"),
       ]);
+    });
+  });
+
+  it("are forgotten at once without a quarantine", async () => {
+    await tracked({ quarantine: 0 }, () => {
+      const handle = open();
+      handle.decrRef();
+      expect(refusalOf(() => handle.decrRef()).closed).toContain("no longer kept");
     });
   });
 
@@ -76,6 +101,18 @@ describe("the errors at level full", () => {
 });
 
 describe("liveHandles()", () => {
+  it("knows the resource still when its first account was closed long ago", async () => {
+    await tracked({ quarantine: 2 }, () => {
+      const first = Handle.of("x", () => {}, { kind: "key", bytes: 7 });
+      const kept = first.dup();
+      first.decrRef();
+      for (let i = 0; i < 3; i++) open().decrRef();
+      expect(refusalOf(() => first.decrRef()).closed).toContain("no longer kept");
+      expect(liveHandles()).toMatchObject([{ refCount: 1, taken: 2, bytes: 7 }]);
+      kept.decrRef();
+    });
+  });
+
   it("lists the open accounts in the order they were opened", async () => {
     await tracked({}, () => {
       const first = open("a");
@@ -216,7 +253,16 @@ describe("trackLeaks()", () => {
     expect(() => trackLeaks({ onLeak: 1 as never })).toThrow(TypeError);
     expect(() => trackLeaks({ budget: 2 })).toThrow(RangeError);
     expect(() => trackLeaks({ stackDepth: 0 })).toThrow(RangeError);
-    expect(() => trackLeaks({ quarantine: -1 })).toThrow(RangeError);
+    for (const quarantine of [-1, 1.5]) expect(() => trackLeaks({ quarantine })).toThrow(RangeError);
+    for (const heldTooLong of [-1, Number.NaN, "1000" as never, { key: -1 }]) {
+      expect(() => trackLeaks({ heldTooLong })).toThrow(RangeError);
+    }
+    expect(() => trackLeaks({ heldTooLong: null as never })).toThrow(TypeError);
+    for (const list of ["key", [1], null] as never[]) {
+      expect(() => trackLeaks({ freeLeaked: list })).toThrow(TypeError);
+      expect(() => trackLeaks({ suppress: list })).toThrow(TypeError);
+    }
+    expect(() => trackLeaks("sampled" as never)).toThrow("expected an object of options");
     expect(leakReport().level).toBe("count");
   });
 });

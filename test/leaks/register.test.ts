@@ -50,6 +50,22 @@ describe("lastref/register", () => {
     const env = { ...full, LASTREF_LEAKS_EXIT_CODE: "7" };
     expect(run(`globalThis.kept = open("a");`, env).status).toBe(7);
     expect(run(`open("a").decrRef();`, env).status).toBe(0);
+    const misuse = `const handle = open("a"); handle.decrRef(); try { handle.decrRef(); } catch {}`;
+    expect(run(misuse, env)).toMatchObject({ status: 0, stderr: expect.stringContaining("over-released") });
+  });
+
+  it("takes an exit code that is none for 1, and says so", () => {
+    for (const code of ["1.5", "256", "yes"]) {
+      const { status, stderr } = run(`open("a");`, { ...full, LASTREF_LEAKS_EXIT_CODE: code });
+      expect(status).toBe(1);
+      expect(stderr).toContain(`expected a number from 0 to 255, received "${code}"`);
+      expect(stderr).toContain("1 leak");
+    }
+  });
+
+  it("prints its summary once when both copies are loaded", () => {
+    const flags = ["--import", register, "--require", "./dist/register.cjs"];
+    expect(run(`open("a");`, full, flags).stderr.match(/at exit:/g)).toHaveLength(1);
   });
 
   it("loads by --require as well, and both copies share one state", () => {

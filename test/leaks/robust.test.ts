@@ -116,3 +116,26 @@ describe("a definition whose functions throw", () => {
     });
   });
 });
+
+describe("a program that has run for a month", () => {
+  it("is recorded as one that has just begun", () => {
+    const code = `
+      const now = performance.now.bind(performance);
+      let later = 0;
+      performance.now = () => now() + later;
+      const { Handle } = await import("./dist/index.js");
+      const { liveHandles, trackLeaks } = await import("./dist/leaks.js");
+      later = 30 * 86_400_000;
+      trackLeaks();
+      const handle = Handle.of(1, () => {}, { kind: "key" });
+      const shared = handle.dup("reader");
+      console.log(liveHandles().map(({ holder, refCount, age }) => [holder, refCount, age < 10_000].join()).join(" "));
+      handle.decrRef();
+      shared.decrRef();
+      console.log(liveHandles().length);
+    `;
+    const options = { encoding: "utf8", timeout: 20_000 } as const;
+    const run = spawnSync(process.execPath, ["--input-type=module", "-e", code], options);
+    expect(run.stdout).toBe(",2,true reader,2,true\n0\n");
+  });
+});

@@ -15,7 +15,9 @@ describe("held-too-long", () => {
       expect(leaks.map(({ verdict, givenBack }) => [verdict, givenBack])).toEqual([["held-too-long", false]]);
       expect(leaks[0]?.opened).toContain(`verdicts.test.ts:${line}`);
       expect(leaks[0]?.age).toBeGreaterThanOrEqual(30);
+      expect(leakReport().groups.map(({ verdict, count }) => [verdict, count])).toEqual([["held-too-long", 1]]);
       handle.decrRef();
+      expect(leakReport().total).toBe(0);
       expect(leaks.map(({ verdict, givenBack }) => [verdict, givenBack])).toEqual([
         ["held-too-long", false],
         ["held-too-long", true],
@@ -62,6 +64,7 @@ describe("held-too-long", () => {
 describe("two-owners", () => {
   const File = defineResource({ kind: "file", free: () => {}, exclusive: true });
   const Shared = defineResource({ kind: "shared", free: () => {} });
+  const Objects = defineResource({ kind: "object", free: (_: object) => {}, exclusive: true });
 
   it("is reported at the second wrap of a value, with the first one's site", async () => {
     await tracked({}, (leaks) => {
@@ -76,6 +79,38 @@ describe("two-owners", () => {
     });
   });
 
+  it("is reported as long as a dup of the first owner is left", async () => {
+    await tracked({ quarantine: 1 }, (leaks) => {
+      const first = File.wrap(9);
+      const kept = first.dup();
+      first.decrRef();
+      for (let i = 0; i < 3; i++) open().decrRef();
+      const second = File.wrap(9);
+      expect(leaks.map(({ verdict }) => verdict)).toEqual(["two-owners"]);
+      kept.decrRef();
+      second.decrRef();
+    });
+  });
+
+  it.each([
+    ["a number", 10],
+    ["an object", {}],
+  ])("is reported when any of the earlier owners is left, of %s", async (_, value) => {
+    const Any = defineResource({ kind: "any", free: (_: unknown) => {}, exclusive: true });
+    await tracked({}, (leaks) => {
+      for (const left of [0, 1]) {
+        const owners = [Any.wrap(value), Any.wrap(value)];
+        owners[1 - left]?.decrRef();
+        const third = Any.wrap(value);
+        expect(leaks.splice(0).map(({ verdict }) => verdict)).toEqual(["two-owners", "two-owners"]);
+        owners[left]?.decrRef();
+        third.decrRef();
+        Any.wrap(value).decrRef();
+        expect(leaks).toEqual([]);
+      }
+    });
+  });
+
   it("tells objects apart by identity", async () => {
     await tracked({}, (leaks) => {
       const Socket = defineResource({ kind: "socket", free: () => {}, exclusive: true });
@@ -86,12 +121,17 @@ describe("two-owners", () => {
     });
   });
 
-  it("is not said of a value whose first owner has ended, of a dup, or of other kinds", async () => {
+  it("is not said of a value whose first owner has ended or was revoked, of a dup, or of other kinds", async () => {
     await tracked({}, (leaks) => {
       const first = File.wrap(8);
       first.dup().decrRef();
       first.decrRef();
       File.wrap(8).decrRef();
+      const value = {};
+      const revoked = Objects.wrap(value);
+      Objects.revoke(revoked);
+      Objects.wrap(value).decrRef();
+      revoked.decrRef();
       const others = [Shared.wrap(8), Shared.wrap(8)];
       for (const handle of others) handle.decrRef();
       expect(leaks).toEqual([]);
@@ -107,8 +147,9 @@ describe("escaped", () => {
       handle.incrRef();
       memory.dispose();
       expect(leaks.map(({ verdict, owed }) => [verdict, owed])).toEqual([["escaped", 1]]);
-      expect(leakReport().groups.map(({ verdict }) => verdict)).toContain("escaped");
+      expect(leakReport().groups.map(({ verdict, count }) => [verdict, count])).toEqual([["escaped", 1]]);
       handle.decrRef();
+      expect(leakReport().total).toBe(0);
     });
   });
 

@@ -1,7 +1,7 @@
 import { spawnSync } from "node:child_process";
 import { describe, expect, it } from "vitest";
 import { Handle } from "../../src/index";
-import { assertCollectable, expectNoGrowth, settle } from "../../src/testing/index";
+import { assertCollectable, expectNoGrowth, settle, withoutLeaks } from "../../src/testing/index";
 
 describe("settle()", () => {
   it("rejects where collection cannot be asked for, and never passes silently", () => {
@@ -42,7 +42,10 @@ describe("assertCollectable()", () => {
     expect(cache).toHaveLength(1);
   });
 
-  it("refuses what is no function", async () => {
+  it("refuses what is no function, or makes no object", async () => {
+    await expect(assertCollectable((() => 5) as never)).rejects.toThrow(
+      "expected an object to be made, received number 5",
+    );
     await expect(assertCollectable(1 as never)).rejects.toThrow(TypeError);
   });
 });
@@ -93,6 +96,17 @@ describe("expectNoGrowth()", () => {
     await expect(expectNoGrowth(body, { warmup: 0, runs: 2 })).rejects.toThrow("lost: +1, +1");
   });
 
+  it("goes on tracking when another check has ended", async () => {
+    const opened: Handle<number>[] = [];
+    const other = withoutLeaks(() => new Promise((resolve) => setImmediate(resolve)));
+    const body = async (): Promise<void> => {
+      await other;
+      opened.push(Handle.of(1, () => {}, { kind: "grown" }));
+    };
+    await expect(expectNoGrowth(body, { runs: 2 })).rejects.toThrow("grown: +1, +1");
+    for (const handle of opened) handle.decrRef();
+  });
+
   it("passes for a body that gives everything back, and runs as often as it is told", async () => {
     let runs = 0;
     await expectNoGrowth(
@@ -106,7 +120,9 @@ describe("expectNoGrowth()", () => {
   });
 
   it("refuses numbers that make no sense", async () => {
-    await expect(expectNoGrowth(() => {}, { runs: 0 })).rejects.toThrow(RangeError);
+    for (const options of [{ runs: 0 }, { runs: 1.5 }, { runs: Infinity }, { runs: "3" as never }, { warmup: -1 }]) {
+      await expect(expectNoGrowth(() => {}, options)).rejects.toThrow(RangeError);
+    }
     await expect(expectNoGrowth(1 as never)).rejects.toThrow(TypeError);
   });
 });

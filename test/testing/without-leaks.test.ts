@@ -18,8 +18,7 @@ const closeAll = (): void => {
 /** The labels that a failing check reports. */
 function labelsOf(error: unknown): string[] {
   if (!(error instanceof LeakError)) throw error;
-  const { report } = error as unknown as { report: ReturnType<typeof leakReport> };
-  return report.groups.flatMap(({ examples }) => examples.map(({ label }) => label)).sort();
+  return error.report.groups.flatMap(({ examples }) => examples.map(({ label }) => label)).sort();
 }
 
 async function leaksOf(body: () => unknown): Promise<string[]> {
@@ -47,6 +46,7 @@ describe("withoutLeaks()", () => {
       withoutLeaks(() => leak("forgotten"));
     } catch (error) {
       expect(error).toMatchObject({ name: "LeakError", code: "ERR_LEAK", kind: "key", label: "forgotten" });
+      expect(Object.keys(error as LeakError)).not.toContain("report");
       expect((error as LeakError).opened).toContain("without-leaks.test.ts");
     }
     closeAll();
@@ -131,6 +131,23 @@ describe("withoutLeaks()", () => {
     expect(labelsOf((second as PromiseRejectedResult).reason)).toEqual(["guilty"]);
   });
 
+  it("goes on tracking when a body that began earlier has ended", async () => {
+    let release: () => void = () => {};
+    const released = new Promise<void>((resolve) => {
+      release = resolve;
+    });
+    const first = withoutLeaks(() => pause());
+    const late = leaksOf(async () => {
+      await released;
+      leak("late");
+    });
+    await first;
+    expect(leakReport().level).toBe("full");
+    release();
+    expect(await late).toEqual(["late"]);
+    expect(leakReport().level).toBe("count");
+  });
+
   it("charges a body with what a body inside it leaves open", () => {
     const outer = (): void => {
       withoutLeaks(() => {
@@ -180,6 +197,17 @@ describe("assertNoLeaks()", () => {
     assertNoLeaks();
     next[Symbol.dispose]();
     closeAll();
+  });
+
+  it("fails for what was dropped while another tracking was under way inside", async () => {
+    const tracking = trackLeaks({ onLeak: () => {}, suppress: ["quiet"] });
+    (() => void [open("lost"), open("quiet")])();
+    const inner = trackLeaks({ level: "count", onLeak: () => {} });
+    await settle();
+    inner[Symbol.dispose]();
+    expect(() => assertNoLeaks()).toThrow("lost");
+    expect(String(leakReport())).toContain("suppressed by quiet: 1");
+    tracking[Symbol.dispose]();
   });
 
   it("does not count a misuse that has thrown already", () => {
