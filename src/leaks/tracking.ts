@@ -233,7 +233,7 @@ function claim(account: Account, value: unknown): void {
   const owners: Pick<Map<unknown, Account[]>, "get" | "set"> = isObject
     ? (family.owners as unknown as Map<unknown, Account[]>)
     : family.primitiveOwners;
-  const others = (owners.get(value) ?? []).filter((owner) => owner.refs > 0);
+  const others = (owners.get(value) ?? []).filter((owner) => owner.refs > 0 && !owner.more?.freed);
   if (others.length > 0) account.rich().firstOwner = others[0];
   // Each of them: whoever of them is left has the value under whoever comes next.
   owners.set(value, [...others, account]);
