@@ -72,7 +72,9 @@ export class Session implements Depths {
   /** Milliseconds after which an open account of the kind is reported; `Infinity` for never. */
   patience(kind: string): number {
     const limit = this.#heldTooLong;
-    return (typeof limit === "object" ? limit[kind] : limit) ?? Infinity;
+    if (typeof limit !== "object") return limit ?? Infinity;
+    // A kind may have the name of what every object inherits.
+    return (Object.hasOwn(limit, kind) ? limit[kind] : undefined) ?? Infinity;
   }
 
   get leastPatience(): number {

@@ -37,7 +37,7 @@ describe("held-too-long", () => {
 
   it("goes by kind", async () => {
     await tracked({ heldTooLong: { key: 20 } }, async (leaks) => {
-      const handles = [open("a", "row"), open("b", "key")];
+      const handles = [open("a", "row"), open("c", "constructor"), open("b", "key")];
       await until(() => leaks.length > 0);
       expect(leaks.map(({ kind }) => kind)).toEqual(["key"]);
       for (const handle of handles) handle.decrRef();
