@@ -211,7 +211,9 @@ export class AsyncHandleImpl<T> implements AsyncHandle<T>, Entry {
   }
 
   #dispose(): Promise<void> | undefined {
-    if (this.#account.owed > 0) this.#account.decrRef();
+    // Who closed it sees to its contexts: inside its own free it is not yet known what they are to wait for.
+    if (this.#account.owed === 0) return HandleImpl.counted(this.#account).freeing;
+    this.#account.decrRef();
     return this.#settled();
   }
 

@@ -140,6 +140,24 @@ describe("AsyncAutoMemory.disposeAsync()", () => {
     await memory.disposeAsync();
   });
 
+  it("waits for a free in whose beginning its own handle was disposed of", async () => {
+    const log: string[] = [];
+    let handle: AsyncHandle<string> | undefined;
+    const Key = defineAsyncResource<string>({
+      kind: "key",
+      free: async () => {
+        await Promise.all([handle?.[Symbol.asyncDispose](), turn()]);
+        log.push("freed");
+      },
+    });
+    const memory = new AsyncAutoMemory();
+    handle = memory.use(await Key.open("a"));
+    const closed = handle.decrRef();
+    await memory.disposeAsync();
+    expect(log).toEqual(["freed"]);
+    expect(await closed).toBe(true);
+  });
+
   it("never waits for itself when a free ends its own context", async () => {
     const memory = new AsyncAutoMemory();
     const log: string[] = [];

@@ -38,6 +38,8 @@ export class More {
   context: Context | undefined = undefined;
   closed: Place = undefined;
   by: string | undefined = undefined;
+  /** On a resource: it has been freed. Of a revoked one accounts may still owe. */
+  freed = false;
   /** On a resource: the first account of it that was closed. */
   firstClosed: Account | undefined = undefined;
   /** The test or body that opened the account. */
@@ -135,11 +137,10 @@ export class Account implements ResourceRecord, AccountRecord {
       if (others.length > 0) family.primitiveOwners.set(more?.value, others);
       else family.primitiveOwners.delete(more?.value);
     }
-    // A resource that was revoked is freed, whatever its accounts still owe.
     const ended = this.owed > 0 ? this.rich() : more;
     if (ended !== undefined) {
       ended.settle = undefined;
-      ended.refs = 0;
+      ended.freed = true;
     }
     family.detector.observer?.freed(this);
   }

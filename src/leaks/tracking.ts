@@ -72,7 +72,9 @@ export class Session implements Depths {
   /** Milliseconds after which an open account of the kind is reported; `Infinity` for never. */
   patience(kind: string): number {
     const limit = this.#heldTooLong;
-    return (typeof limit === "object" ? limit[kind] : limit) ?? Infinity;
+    if (typeof limit !== "object") return limit ?? Infinity;
+    // A kind may have the name of what every object inherits.
+    return (Object.hasOwn(limit, kind) ? limit[kind] : undefined) ?? Infinity;
   }
 
   get leastPatience(): number {
@@ -233,7 +235,7 @@ function claim(account: Account, value: unknown): void {
   const owners: Pick<Map<unknown, Account[]>, "get" | "set"> = isObject
     ? (family.owners as unknown as Map<unknown, Account[]>)
     : family.primitiveOwners;
-  const others = (owners.get(value) ?? []).filter((owner) => owner.refs > 0);
+  const others = (owners.get(value) ?? []).filter((owner) => owner.refs > 0 && !owner.more?.freed);
   if (others.length > 0) account.rich().firstOwner = others[0];
   // Each of them: whoever of them is left has the value under whoever comes next.
   owners.set(value, [...others, account]);

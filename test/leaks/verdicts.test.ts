@@ -1,6 +1,6 @@
 import { describe, expect, it, vi } from "vitest";
 import { AutoMemory, defineResource, Handle } from "../../src/index";
-import { leakReport } from "../../src/leaks/index";
+import { leakReport, liveHandles } from "../../src/leaks/index";
 import { lineHere, tracked, until } from "./support";
 
 const open = (label = "a", kind = "key"): Handle<string> => Handle.of(label, () => {}, { kind, label });
@@ -37,7 +37,7 @@ describe("held-too-long", () => {
 
   it("goes by kind", async () => {
     await tracked({ heldTooLong: { key: 20 } }, async (leaks) => {
-      const handles = [open("a", "row"), open("b", "key")];
+      const handles = [open("a", "row"), open("c", "constructor"), open("b", "key")];
       await until(() => leaks.length > 0);
       expect(leaks.map(({ kind }) => kind)).toEqual(["key"]);
       for (const handle of handles) handle.decrRef();
@@ -131,6 +131,7 @@ describe("two-owners", () => {
       const revoked = Objects.wrap(value);
       Objects.revoke(revoked);
       Objects.wrap(value).decrRef();
+      expect(liveHandles().map(({ refCount }) => refCount)).toEqual([1]);
       revoked.decrRef();
       const others = [Shared.wrap(8), Shared.wrap(8)];
       for (const handle of others) handle.decrRef();
