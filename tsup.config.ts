@@ -15,7 +15,13 @@ const core = [
   "auto-memory",
   "async-auto-memory",
   "host",
+  "closing",
   "map-entry",
+  "map-room",
+  "map-waits",
+  "map-refusals",
+  "map-life",
+  "map-entrance",
   "handle-map",
   "index",
 ];

@@ -192,31 +192,3 @@ export function holding(holders: readonly HolderFacts[]): string {
   if (holders.length > NAMED) words.push(`and ${holders.length - NAMED} more`);
   return words.join(", ");
 }
-
-/**
- * The way round, if `opener` waiting for one of `wanted` would make an open wait for itself: `[a, b]` when opening `a`
- * asked for `b` and opening `b` now asks for `a`.
- *
- * @param above The entries that wait for an entry.
- */
-export function cycle<E>(wanted: ReadonlySet<E>, opener: E, above: (entry: E) => Iterable<E>): E[] | undefined {
-  const seen = new Set<E>();
-  const search = (from: E): E[] | undefined => {
-    if (wanted.has(from)) return [from];
-    if (seen.has(from)) return undefined;
-    seen.add(from);
-    for (const entry of above(from)) {
-      const way = search(entry);
-      if (way) return [...way, from];
-    }
-    return undefined;
-  };
-  return search(opener);
-}
-
-/** All entries whose opens wait, directly or through others, for one of these, and these. */
-export function waitingFor<E>(entries: Iterable<E>, above: (entry: E) => Iterable<E>): Set<E> {
-  const found = new Set(entries);
-  for (const entry of found) for (const other of above(entry)) found.add(other);
-  return found;
-}

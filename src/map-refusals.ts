@@ -1,0 +1,68 @@
+import { count, named } from "./account";
+import { isObject } from "./auto-memory";
+import { MapClosedError, MapCycleError, MapFullError } from "./errors";
+import type { Entry } from "./map-entry";
+
+/** The errors of a keyed map, and how it names a key in them. */
+export class Refusals<K, T> {
+  readonly #kind: string;
+  readonly #name: ((key: K) => string) | undefined;
+  readonly #entries: ReadonlyMap<K, Entry<K, T>>;
+
+  constructor(kind: string, name: ((key: K) => string) | undefined, entries: ReadonlyMap<K, Entry<K, T>>) {
+    this.#kind = kind;
+    this.#name = name;
+    this.#entries = entries;
+  }
+
+  label(key: K): string {
+    const name = this.#name;
+    if (name === undefined) return isObject(key) ? "" : String(key);
+    try {
+      return String(name(key));
+    } catch (error) {
+      return `(no label: ${error instanceof Error ? error.message : "the label function threw"})`;
+    }
+  }
+
+  /** Of an acquire from a closed map. */
+  closed(label: string): Error {
+    const kind = this.#kind;
+    const facts = { kind, label, refCount: 0, owed: 0, keys: [label], holders: [] };
+    return new MapClosedError(`Cannot acquire ${named(kind, label)}: the map is closed`, facts);
+  }
+
+  full(key: K, why: string): Error {
+    const entries = [...this.#entries.values()];
+    const keys = entries.map(({ label }) => label);
+    const holders = entries.flatMap((entry) => entry.holders());
+    return new MapFullError(...this.#acquire(key, why, keys, holders));
+  }
+
+  /** @param way The entries whose opens wait, each for the next, and the last for the key. */
+  cycle(key: K, way: readonly Entry<K, T>[]): Error {
+    const keys = [...way.map(({ label }) => label), this.label(key)];
+    return new MapCycleError(...this.#acquire(key, `opening it waits for itself: ${keys.join(" -> ")}`, keys, []));
+  }
+
+  /** Of a close that ran out of time. */
+  late(timeout: number, left: readonly Entry<K, T>[]): Error {
+    const holders = left.flatMap((entry) => entry.holders());
+    const keys = left.map(({ label }) => label);
+    const who = left.map((entry) => `\n  ${entry.standing()}`).join("");
+    const what = `${count(keys.length, "key")} not given back after ${timeout} ms:${who}`;
+    const facts = { kind: this.#kind, label: "", refCount: holders.length, owed: 0, keys, holders };
+    return new MapClosedError(`Cannot close the map of kind ${this.#kind}: ${what}`, facts);
+  }
+
+  #acquire(
+    key: K,
+    why: string,
+    keys: string[],
+    holders: ReturnType<Entry<K, T>["holders"]>,
+  ): ConstructorParameters<typeof MapFullError> {
+    const kind = this.#kind;
+    const label = this.label(key);
+    return [`Cannot acquire ${named(kind, label)}: ${why}`, { kind, label, refCount: 0, owed: 0, keys, holders }];
+  }
+}
