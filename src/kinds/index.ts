@@ -18,16 +18,13 @@ export {
   type EntryLogConstructor,
   type EntryLogOptions,
   type EntryStorage,
-  type LogEntry,
-  type LogEntryOpener,
-  logEntry,
 } from "./entry-log";
+export type { Key, KeyStore } from "./key";
 export {
-  type Key,
   type KeyOptions,
-  type KeyStore,
   Keyspace,
   type KeyspaceConstructor,
   type KeyspaceOptions,
   type ModifiedListener,
 } from "./keyspace";
+export { type LogEntry, type LogEntryOpener, logEntry } from "./log-entry";

@@ -1,5 +1,6 @@
 import type { Handle } from "../../src/handle";
-import { EntryLog, type LogEntry, logEntry } from "../../src/kinds/entry-log";
+import { EntryLog } from "../../src/kinds/entry-log";
+import { type LogEntry, logEntry } from "../../src/kinds/log-entry";
 import { withoutLeaks } from "../../src/testing/index";
 import { expectNoWayOutToLeak, type Fault } from "../support/faults";
 import { type Incident, messageOf, rejectionOf } from "./incident";

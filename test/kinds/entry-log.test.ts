@@ -4,7 +4,8 @@ import { join } from "node:path";
 import { afterAll, beforeEach, describe, expect, it } from "vitest";
 import { UseAfterFreeError } from "../../src/errors";
 import type { Handle } from "../../src/handle";
-import { EntryLog, type EntryStorage, type LogEntry, logEntry } from "../../src/kinds/entry-log";
+import { EntryLog, type EntryStorage } from "../../src/kinds/entry-log";
+import { type LogEntry, logEntry } from "../../src/kinds/log-entry";
 import { deferred, turn } from "../support/until";
 
 const folders: string[] = [];

@@ -6,7 +6,8 @@ import { afterAll, describe, expect, it } from "vitest";
 import { AutoMemory } from "../../src/auto-memory";
 import { LoanError, RefCountError, UseAfterFreeError } from "../../src/errors";
 import type { Handle, Loan } from "../../src/handle";
-import { type Key, type KeyStore, Keyspace, type KeyspaceOptions } from "../../src/kinds/keyspace";
+import type { Key, KeyStore } from "../../src/kinds/key";
+import { Keyspace, type KeyspaceOptions } from "../../src/kinds/keyspace";
 
 const ends: (() => unknown)[] = [];
 afterAll(async () => {
