@@ -5,7 +5,13 @@ import { received } from "./errors";
 import { Entrance } from "./map-entrance";
 import { type Entry, HELD, IDLE, OPENING, QUEUED } from "./map-entry";
 import { Life } from "./map-life";
-import type { AcquireOptions, CloseOptions, HandleMapOptions, HandleMapStats } from "./map-options";
+import {
+  type AcquireOptions,
+  type CloseOptions,
+  checkRange,
+  type HandleMapOptions,
+  type HandleMapStats,
+} from "./map-options";
 import { defineAsyncResource, familyOf } from "./resource";
 import { realm } from "./tracker";
 
@@ -37,7 +43,8 @@ export interface HandleMap<K, T> extends AsyncDisposable {
    * owes the handle's one reference.
    *
    * @returns A promise that rejects with what `canonical` or `open` failed with, the same error for all that waited for
-   * that open; with the signal's reason; with {@link MapClosedError}, {@link MapFullError} or {@link MapCycleError}.
+   * that open; with the signal's reason; with {@link AcquireTimeoutError}, {@link MapClosedError}, {@link MapFullError} or
+   * {@link MapCycleError}.
    */
   acquire(key: K, options?: AcquireOptions): Promise<AsyncHandle<T>>;
   /**
@@ -66,8 +73,9 @@ export interface HandleMap<K, T> extends AsyncDisposable {
   readonly stats: HandleMapStats<K>;
   /**
    * Closes the map for new acquires, rejects those that wait, frees what is idle, and waits for the holders of the rest
-   * (`force`: revokes it). Called again it returns the same promise and may add `force` or a `timeout`; after one that
-   * ran out of time it returns a new one.
+   * (`force`: revokes it). While it is under way, and after it has settled, further calls return the same promise, and
+   * may add `force` or a `timeout` to it. Once it has rejected because a `timeout` ran out, the next call goes on waiting
+   * under a new promise, which again is one for all.
    *
    * @returns A promise that settles when every value is freed; it rejects with the failures of frees that the close
    * itself caused, and after `timeout` with a {@link MapClosedError} that names the keys and holders that are left.
@@ -95,12 +103,14 @@ export const HandleMap: HandleMapConstructor = class HandleMap<K, T, V = T> impl
   readonly #entries: Map<K, Entry<K, T>>;
 
   constructor(options: HandleMapOptions<K, T, V>) {
-    const { resource, kind = resource?.kind ?? "entry", free, idle = 0, max = Infinity, whenFull = "wait" } = options;
+    const { resource, kind = resource?.kind ?? "entry", free } = options;
+    const { idle = 0, max = Infinity, maxAge = Infinity, whenFull = "wait" } = options;
     check("open", options.open, true);
-    for (const name of ["free", "label", "canonical", "validate", "onError"] as const)
+    for (const name of ["free", "label", "canonical", "validate", "lost", "onError"] as const)
       check(name, options[name], false);
     checkRange("idle", idle, 0);
     checkRange("max", max, 1);
+    checkRange("maxAge", maxAge, 0);
     if (whenFull !== "wait" && whenFull !== "throw") {
       throw new TypeError(
         `Cannot make a HandleMap: expected whenFull "wait" or "throw", received ${received(whenFull)}`,
@@ -111,7 +121,7 @@ export const HandleMap: HandleMapConstructor = class HandleMap<K, T, V = T> impl
       throw new TypeError(`Cannot make a HandleMap: expected a resource definition, received ${received(resource)}`);
     }
     this.#life = new Life(options, family, idle, max, (key, acquiring, opener) =>
-      this.#entrance.enter(key, acquiring, opener, realm.tracker?.here?.()),
+      this.#entrance.enter(key, acquiring, opener),
     );
     this.#entrance = new Entrance(this.#life);
     this.#entries = this.#life.entries;
@@ -157,7 +167,7 @@ export const HandleMap: HandleMapConstructor = class HandleMap<K, T, V = T> impl
   }
 
   acquire(key: K, options?: AcquireOptions): Promise<AsyncHandle<T>> {
-    return this.#entrance.enter(key, options, this.#life.calling, realm.tracker?.here?.());
+    return this.#entrance.enter(key, options, this.#life.calling);
   }
 
   invalidate(key: K): boolean {
@@ -221,9 +231,4 @@ function disposeOf(value: unknown): unknown {
 function check(name: string, given: unknown, required: boolean): void {
   if (typeof given === "function" || (given === undefined && !required)) return;
   throw new TypeError(`Cannot make a HandleMap: expected ${name} to be a function, received ${received(given)}`);
-}
-
-function checkRange(name: string, given: unknown, least: number): void {
-  if (typeof given === "number" && given >= least) return;
-  throw new RangeError(`Expected ${name} to be a number of at least ${least}, received ${received(given)}`);
 }

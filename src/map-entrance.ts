@@ -1,10 +1,26 @@
 import { ASYNC_DISPOSE, ignore, warn } from "./account";
 import type { AsyncHandle } from "./async-handle";
-import { aborted, onAbort, type Signal } from "./host";
+import { aborted, now, onGivingUp, type Signal } from "./host";
 import { type Entry, HELD, IDLE, QUEUED, type Waiter } from "./map-entry";
 import type { Life } from "./map-life";
-import type { AcquireOptions } from "./map-options";
-import type { OpenedThere } from "./tracker";
+import { type AcquireOptions, checkRange } from "./map-options";
+import { type OpenedThere, realm } from "./tracker";
+
+/** One acquire: what its caller said, until when he waits, and where he was. */
+interface Asked<K, T> {
+  /** The key as the caller spelled it. */
+  readonly given: K;
+  readonly holder: string | undefined;
+  readonly signals: readonly (Signal | undefined)[];
+  readonly timeout: number;
+  readonly until: number;
+  /** The open that asks. */
+  readonly opener: Entry<K, T> | undefined;
+  readonly here: OpenedThere | undefined;
+}
+
+const NOTHING: AcquireOptions = {};
+const NO_SIGNALS: readonly (Signal | undefined)[] = [];
 
 /** How one gets into a keyed map: joins what is there, or begins it, and waits for it. */
 export class Entrance<K, T, V> {
@@ -21,29 +37,29 @@ export class Entrance<K, T, V> {
   }
 
   /** Joins or begins. All of it happens before the first await. */
-  enter(
-    given: K,
-    options: AcquireOptions | undefined,
-    opener: Entry<K, T> | undefined,
-    here: OpenedThere | undefined,
-  ): Promise<AsyncHandle<T>> {
+  enter(given: K, options: AcquireOptions | undefined, opener?: Entry<K, T>): Promise<AsyncHandle<T>> {
     try {
-      const key = this.canonical(given);
-      const signals = [options?.signal, opener?.signal];
-      const { closed, refusals } = this.#life;
-      if (closed) throw refusals.closed(refusals.label(key));
-      const gaveUp = aborted(signals);
-      if (gaveUp !== undefined) throw gaveUp.reason;
-      const open = this.#life.entries.get(key);
-      const handle = open && this.take(open, options?.holder, here);
-      if (handle !== undefined) {
-        if (this.#life.options.validate === undefined) return Promise.resolve(handle);
-        return this.#validated(open as Entry<K, T>, handle, given, options, opener, here);
-      }
-      return this.#wait(key, given, options?.holder, signals, opener, here);
+      const { signal, holder, timeout = Infinity } = options ?? NOTHING;
+      if (timeout !== Infinity) checkRange("timeout", timeout, 0);
+      const signals = signal === undefined && opener === undefined ? NO_SIGNALS : [signal, opener?.signal];
+      const until = timeout === Infinity ? Infinity : now() + timeout;
+      return this.#ask({ given, holder, signals, timeout, until, opener, here: realm.tracker?.here?.() });
     } catch (error) {
       return Promise.reject(error);
     }
+  }
+
+  #ask(asked: Asked<K, T>): Promise<AsyncHandle<T>> {
+    const { closed, refusals, entries, options } = this.#life;
+    const key = this.canonical(asked.given);
+    if (closed) throw refusals.closed(refusals.label(key));
+    const gaveUp = aborted(asked.signals);
+    if (gaveUp !== undefined) throw gaveUp.reason;
+    const open = entries.get(key);
+    const handle = open && this.take(open, asked.holder, asked.here);
+    if (handle === undefined) return this.#wait(key, asked);
+    if (options.validate === undefined) return Promise.resolve(handle);
+    return this.#validated(open as Entry<K, T>, handle, asked);
   }
 
   /** An account on an entry whose value is open. */
@@ -59,29 +75,25 @@ export class Entrance<K, T, V> {
   }
 
   /** Waits for an entry on its way, or makes one. */
-  #wait(
-    key: K,
-    given: K,
-    holder: string | undefined,
-    signals: readonly (Signal | undefined)[],
-    opener: Entry<K, T> | undefined,
-    here: OpenedThere | undefined,
-  ): Promise<AsyncHandle<T>> {
+  #wait(key: K, asked: Asked<K, T>): Promise<AsyncHandle<T>> {
     const life = this.#life;
     const { room, waits, refusals } = life;
-    const found = this.#life.entries.get(key);
+    const { opener, holder } = asked;
+    const found = life.entries.get(key);
     const way = opener && waits.cycle(key, opener);
     if (way !== undefined) throw refusals.cycle(key, way);
     if (found === undefined && life.options.whenFull === "throw" && room.full) {
       throw refusals.full(key, `the map has ${room.max} values in use, and no more may be open`);
     }
-    const entry = found ?? life.make(key, given);
+    const entry = found ?? life.make(key, asked.given);
+    const here = asked.here ?? realm.tracker?.here?.(entry.asked ?? "first");
+    entry.asked ??= here;
     return new Promise((resolve, reject) => {
       const giveUp = (reason: unknown): void => {
         entry.waiters.delete(waiter);
         if (entry.waiters.size === 0) life.abandon(entry, reason);
       };
-      const stop = onAbort(signals, (reason) => {
+      const stop = this.#onGivingUp(asked, entry, (reason) => {
         giveUp(reason);
         reject(reason);
       });
@@ -96,21 +108,14 @@ export class Entrance<K, T, V> {
     });
   }
 
-  async #validated(
-    entry: Entry<K, T>,
-    handle: AsyncHandle<T>,
-    given: K,
-    options: AcquireOptions | undefined,
-    opener: Entry<K, T> | undefined,
-    here: OpenedThere | undefined,
-  ): Promise<AsyncHandle<T>> {
+  async #validated(entry: Entry<K, T>, handle: AsyncHandle<T>, asked: Asked<K, T>): Promise<AsyncHandle<T>> {
     const { validate } = this.#life.options;
     let stop = ignore;
     try {
       // A borrow, so that the value outlives the question even if whoever asked gives up.
       const answer = handle.borrow((value) => (validate as NonNullable<typeof validate>)(value, entry.key));
       const valid = await new Promise<boolean>((resolve, reject) => {
-        stop = onAbort([options?.signal, opener?.signal], reject);
+        stop = this.#onGivingUp(asked, entry, reject);
         answer.then(resolve, () => resolve(false));
       });
       if (valid) return handle;
@@ -122,7 +127,14 @@ export class Entrance<K, T, V> {
     }
     this.#life.leave(entry);
     this.#giveBack(handle);
-    return this.enter(given, options, opener, here);
+    return this.#ask(asked);
+  }
+
+  #onGivingUp({ signals, timeout, until }: Asked<K, T>, entry: Entry<K, T>, call: (reason: unknown) => void) {
+    const { refusals, room } = this.#life;
+    // At first as it was given, so that the clock's rounding does not show.
+    const left = until === Infinity ? Infinity : Math.min(timeout, Math.max(0, until - now()));
+    return onGivingUp(signals, left, () => refusals.timedOut(entry, timeout, room), call);
   }
 
   #giveBack(handle: AsyncHandle<T>): void {

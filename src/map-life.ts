@@ -4,7 +4,7 @@ import { Closing } from "./closing";
 import { after } from "./host";
 import { ENDED, ENDING, Entry, HELD, IDLE, OPENING, QUEUED } from "./map-entry";
 import type { AcquireOptions, HandleMapOptions, OpenContext } from "./map-options";
-import { Refusals } from "./map-refusals";
+import { lostReason, Refusals } from "./map-refusals";
 import { Room } from "./map-room";
 import { Waits } from "./map-waits";
 import type { Family } from "./resource";
@@ -115,15 +115,43 @@ export class Life<K, T, V> {
     if (this.options.label === undefined) entry.label = family.labelOf(value, args) || entry.label;
     family.kind.countOpened();
     family.kind.bytes += entry.bytes;
+    // Still on its way: whoever acquires from inside the hook waits with the others.
+    const dead = entry.waiters.size === 0 ? undefined : this.#listen(entry, value);
     entry.state = HELD;
     const waiters = entry.takeWaiters();
-    if (waiters.length === 0) {
+    if (waiters.length === 0 || dead !== undefined) {
       this.drop(entry);
+      for (const { reject } of waiters) reject(dead?.reason);
       return;
     }
     // All are counted before the first of them is told.
     const handles = waiters.map(({ holder, here }) => entry.account(holder, here));
     for (const [i, { resolve }] of waiters.entries()) resolve(handles[i] as AsyncHandle<T>);
+  }
+
+  /** Listens for the end of the value, and counts its time. @returns Why, if it has ended already. */
+  #listen(entry: Entry<K, T>, value: T): { readonly reason: unknown } | undefined {
+    const { lost, maxAge = Infinity } = this.options;
+    let dead: { readonly reason: unknown } | undefined;
+    let heard = false;
+    try {
+      const stop = lost?.(value, (error) => {
+        if (heard) this.#replace(entry);
+        else dead ??= { reason: lostReason(this.kind.name, entry.label, error) };
+      });
+      if (typeof stop === "function") entry.stopListening = stop as () => unknown;
+    } catch (reason) {
+      dead ??= { reason };
+    }
+    heard = true;
+    if (dead === undefined && maxAge !== Infinity) entry.stopAge = after(maxAge, () => this.#replace(entry));
+    return dead;
+  }
+
+  /** The next acquire opens anew; the value is freed when nobody holds it. */
+  #replace(entry: Entry<K, T>): void {
+    if (entry.state === IDLE) this.drop(entry);
+    else if (entry.state === HELD) this.leave(entry);
   }
 
   #openFailed(entry: Entry<K, T>, error: unknown): void {
@@ -203,6 +231,9 @@ export class Life<K, T, V> {
     this.room.ending(entry);
     this.kind.freed++;
     this.kind.bytes -= entry.bytes;
+    const { stopAge } = entry;
+    entry.stopAge = undefined;
+    stopAge?.();
     const failed = (error: unknown): never => {
       this.#freeFailed(entry, error, quiet);
       this.#ended(entry);
@@ -232,6 +263,13 @@ export class Life<K, T, V> {
   #ended(entry: Entry<K, T>): void {
     this.room.giveBack(entry);
     entry.state = ENDED;
+    const { stopListening } = entry;
+    entry.stopListening = undefined;
+    try {
+      stopListening?.();
+    } catch (error) {
+      this.#freeFailed(entry, error, true);
+    }
     this.left.delete(entry);
     this.room.hasEnded(entry);
     this.closing.settle();

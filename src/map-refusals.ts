@@ -1,7 +1,8 @@
 import { count, named } from "./account";
 import { isObject } from "./auto-memory";
-import { MapClosedError, MapCycleError, MapFullError } from "./errors";
-import type { Entry } from "./map-entry";
+import { AcquireTimeoutError, MapClosedError, MapCycleError, MapFullError } from "./errors";
+import { type Entry, holding, QUEUED } from "./map-entry";
+import type { Room } from "./map-room";
 
 /** The errors of a keyed map, and how it names a key in them. */
 export class Refusals<K, T> {
@@ -45,6 +46,24 @@ export class Refusals<K, T> {
     return new MapCycleError(...this.#acquire(key, `opening it waits for itself: ${keys.join(" -> ")}`, keys, []));
   }
 
+  /** Of an acquire that ran out of time. */
+  timedOut(entry: Entry<K, T>, timeout: number, room: Room<K, T>): Error {
+    const before = entry.state === QUEUED ? room.before(entry.key) : undefined;
+    const others = before ?? [...this.#entries.values()].filter(({ roomy }) => roomy);
+    const awaited = entry.state === QUEUED ? [...others] : [entry];
+    const holders = awaited.flatMap((other) => other.holders());
+    let why = "its open goes on";
+    if (entry.state !== QUEUED) why = entry.value === undefined ? why : "it is being validated";
+    else if (before !== undefined) why = "it waits for the end of the value before it";
+    else why = `all ${room.max} places are taken`;
+    const who = holders.length > 0 ? `, held by ${holding(holders)}` : "";
+    const { key, label } = entry;
+    const keys = awaited.map((other) => other.label);
+    return new AcquireTimeoutError(
+      ...this.#acquire(key, `not within ${timeout} ms: ${why}${who}`, keys, holders, label),
+    );
+  }
+
   /** Of a close that ran out of time. */
   late(timeout: number, left: readonly Entry<K, T>[]): Error {
     const holders = left.flatMap((entry) => entry.holders());
@@ -60,9 +79,14 @@ export class Refusals<K, T> {
     why: string,
     keys: string[],
     holders: ReturnType<Entry<K, T>["holders"]>,
+    label = this.label(key),
   ): ConstructorParameters<typeof MapFullError> {
     const kind = this.#kind;
-    const label = this.label(key);
     return [`Cannot acquire ${named(kind, label)}: ${why}`, { kind, label, refCount: 0, owed: 0, keys, holders }];
   }
+}
+
+/** Why a value is of no use any more, from what its "error" or "close" event was called with. */
+export function lostReason(kind: string, label: string, given: unknown): Error {
+  return given instanceof Error ? given : new Error(`Cannot rely on ${named(kind, label)}: it was lost`);
 }
