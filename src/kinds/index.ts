@@ -1,4 +1,5 @@
-export { type CheckoutOptions, type Checkouts, checkouts, type PoolDriver } from "./checkouts";
+export type { Checkout, CheckoutLoan } from "./checkout";
+export { type Checkouts, checkouts } from "./checkouts";
 export {
   type ConnectContext,
   ConnectionMap,
@@ -28,3 +29,4 @@ export {
   type ModifiedListener,
 } from "./keyspace";
 export { type LogEntry, type LogEntryOpener, logEntry } from "./log-entry";
+export type { PoolDriver } from "./pool-driver";
