@@ -82,7 +82,7 @@ describe("EntryLog.append()", () => {
     const observer = entry.dup("observer");
     const given = [entry];
     const appending = log.append(given);
-    expect([given.length, observer.refCount, log.lastIndex]).toEqual([0, 4, 1]);
+    expect([given.length, observer.refCount, log.lastIndex, entry.alive]).toEqual([0, 3, 1, false]);
     gate.resolve();
     expect(await appending).toBe("stored");
     expect(observer.refCount).toBe(2);
@@ -197,6 +197,95 @@ describe("EntryLog.append()", () => {
 
   it("does not take what is no array", () => {
     expect(() => new EntryLog().append(null as never)).toThrow(TypeError);
+  });
+});
+
+describe("EntryLog, keepApplied: false", () => {
+  it("counts two for memory and storage, one when it is written, none when it is applied as well", async () => {
+    const gate = deferred();
+    const log = new EntryLog({ storage: { append: () => gate.promise, truncate: () => {} }, keepApplied: false });
+    const watched = logEntry({ index: 1, term: 1 });
+    const weak = watched.weak();
+    const appending = log.append([watched]);
+    const count = (): number => {
+      const seen = weak.upgrade();
+      const others = (seen?.refCount ?? 1) - 1;
+      seen?.decrRef();
+      return others;
+    };
+    expect([count(), alive()]).toEqual([2, 1]);
+    gate.resolve();
+    expect(await appending).toBe("stored");
+    expect([count(), alive(), log.size]).toEqual([1, 1, 1]);
+    log.appliedIndex = 1;
+    expect([count(), alive(), log.size]).toEqual([0, 0, 0]);
+    await log[Symbol.asyncDispose]();
+  });
+
+  it("ends at exactly the observer's reference, also when it is applied before it is written", async () => {
+    const gate = deferred();
+    const log = new EntryLog({ storage: { append: () => gate.promise, truncate: () => {} }, keepApplied: false });
+    const [entry] = entries(1, 1) as [Handle<LogEntry>];
+    const observer = entry.dup("observer");
+    const appending = log.append([entry]);
+    log.appliedIndex = 1;
+    expect(observer.refCount).toBe(2);
+    gate.resolve();
+    await appending;
+    expect([observer.refCount, alive()]).toEqual([1, 1]);
+    observer.decrRef();
+    await log[Symbol.asyncDispose]();
+    expect(alive()).toBe(0);
+  });
+
+  it("keeps the log's ends and the storage, refuses what was applied, and goes on after it", async () => {
+    const { storage, lines } = await fileStorage();
+    await using log = new EntryLog({ storage, keepApplied: false });
+    await log.append(entries(1, 4));
+    const third = log.get(3);
+    log.appliedIndex = 3;
+    expect([log.firstIndex, log.lastIndex, log.size, log.get(2), alive()]).toEqual([1, 4, 1, undefined, 2]);
+    expect(third?.value.data).toBe("d3");
+    third?.decrRef();
+    expect(await log.append(entries(1, 3))).toBe("applied");
+    expect(await log.append(entries(3, 5))).toBe("stored");
+    expect(await log.append(entries(7, 7))).toBe("gap");
+    await log.truncatePrefix(2);
+    expect([log.firstIndex, await lines()]).toEqual([2, ["2 1 d2", "3 1 d3", "4 1 d4", "5 1 d5"]]);
+    await log.truncateSuffix(2);
+    expect([log.firstIndex, log.lastIndex, log.appliedIndex, log.size, alive()]).toEqual([2, 2, 2, 0, 0]);
+    expect(await log.append(entries(3, 3, 2))).toBe("stored");
+    expect([log.get(3)?.[Symbol.dispose](), await lines()]).toEqual([undefined, ["2 1 d2", "3 2 d3"]]);
+    await log.truncatePrefix(9);
+    expect([log.firstIndex, log.lastIndex, alive()]).toEqual([9, 8, 0]);
+  });
+
+  it("takes out what a failing storage did not write, applied or not", async () => {
+    const { storage, lines, control } = await fileStorage();
+    await using log = new EntryLog({ storage, keepApplied: false });
+    await log.append(entries(1, 2));
+    control.failAfter = 1;
+    const appending = log.append(entries(3, 4));
+    log.appliedIndex = 3;
+    await expect(appending).rejects.toThrow("no space left");
+    expect([log.lastIndex, log.appliedIndex, log.size, alive(), await lines()]).toEqual([
+      2,
+      2,
+      0,
+      0,
+      ["1 1 d1", "2 1 d2"],
+    ]);
+    control.failAfter = Infinity;
+    expect(await log.append(entries(3, 3))).toBe("stored");
+    expect([log.size, alive()]).toEqual([1, 1]);
+  });
+
+  it("gives back once what the caller gave, however much the handle owes", async () => {
+    await using log = new EntryLog();
+    const entry = logEntry({ index: 1, term: 1 }).incrRef();
+    await log.append([entry]);
+    expect([entry.owed, entry.refCount]).toEqual([1, 2]);
+    entry.decrRef();
   });
 });
 
