@@ -3,6 +3,7 @@ import { type AsyncHandle, AsyncHandleImpl } from "./async-handle";
 import type { HolderFacts } from "./errors";
 import { HandleImpl, openAccount } from "./handle";
 import { LateController, now } from "./host";
+import type { StopListening } from "./map-options";
 import { type OpenedThere, realm } from "./tracker";
 
 /** Waits for room, or for its predecessor to end. Nothing has been opened. */
@@ -69,7 +70,7 @@ export class Entry<K, T> extends LateController {
   /** Stops the timer of the value's greatest age. */
   stopAge: (() => void) | undefined = undefined;
   /** Stops listening for the end of the value. */
-  stopListening: (() => unknown) | undefined = undefined;
+  stopListening: StopListening | undefined = undefined;
   #kind: Kind<T>;
   #counted: Counted<T> | undefined = undefined;
   #generations = 0;

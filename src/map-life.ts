@@ -3,7 +3,7 @@ import type { AsyncHandle } from "./async-handle";
 import { Closing } from "./closing";
 import { after } from "./host";
 import { ENDED, ENDING, Entry, HELD, IDLE, OPENING, QUEUED } from "./map-entry";
-import type { AcquireOptions, HandleMapOptions, OpenContext } from "./map-options";
+import type { AcquireOptions, HandleMapOptions, OpenContext, StopListening } from "./map-options";
 import { lostReason, Refusals } from "./map-refusals";
 import { Room } from "./map-room";
 import { Waits } from "./map-waits";
@@ -139,7 +139,7 @@ export class Life<K, T, V> {
         if (heard) this.#replace(entry);
         else dead ??= { reason: lostReason(this.kind.name, entry.label, error) };
       });
-      if (typeof stop === "function") entry.stopListening = stop as () => unknown;
+      if (typeof stop === "function") entry.stopListening = stop as StopListening;
     } catch (reason) {
       dead ??= { reason };
     }

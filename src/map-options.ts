@@ -4,6 +4,9 @@ import type { Handle } from "./handle";
 import type { Signal } from "./host";
 import type { WrapOptions } from "./resource";
 
+/** What a `lost` hook returned: stops listening. */
+export type StopListening = () => unknown;
+
 /** How a caller of `HandleMap.acquire` waits, and what it is called. */
 export interface AcquireOptions {
   /** Gives up waiting: the acquire rejects with the signal's reason. */

@@ -2,15 +2,18 @@ import { count, named } from "./account";
 import { isObject } from "./auto-memory";
 import { AcquireTimeoutError, MapClosedError, MapCycleError, MapFullError } from "./errors";
 import { type Entry, holding, QUEUED } from "./map-entry";
+import type { HandleMapOptions } from "./map-options";
 import type { Room } from "./map-room";
+
+type Name<K> = HandleMapOptions<K, unknown>["label"];
 
 /** The errors of a keyed map, and how it names a key in them. */
 export class Refusals<K, T> {
   readonly #kind: string;
-  readonly #name: ((key: K) => string) | undefined;
+  readonly #name: Name<K>;
   readonly #entries: ReadonlyMap<K, Entry<K, T>>;
 
-  constructor(kind: string, name: ((key: K) => string) | undefined, entries: ReadonlyMap<K, Entry<K, T>>) {
+  constructor(kind: string, name: Name<K>, entries: ReadonlyMap<K, Entry<K, T>>) {
     this.#kind = kind;
     this.#name = name;
     this.#entries = entries;

@@ -2,6 +2,7 @@ import { type Counted, isThenable, warn } from "../account";
 import { type AsyncHandle, AsyncHandleImpl, type AsyncLoan } from "../async-handle";
 import type { HandleImpl } from "../handle";
 import { LateController, now, type Signal } from "../host";
+import type { StopListening } from "../map-options";
 import { lostReason } from "../map-refusals";
 import type { PoolDriver } from "./pool-driver";
 
@@ -40,7 +41,7 @@ export class Out<T> extends LateController {
   holder: string | undefined = undefined;
   since = 0;
   account: WeakRef<HandleImpl<T>> | undefined = undefined;
-  #stopListening: (() => unknown) | undefined = undefined;
+  #stopListening: StopListening | undefined = undefined;
 
   constructor(connection: T) {
     super();
@@ -54,7 +55,7 @@ export class Out<T> extends LateController {
       this.lost ??= { reason: lostReason(kind, this.counted?.label ?? "", given) };
       this.abort(this.lost.reason);
     });
-    if (typeof stop === "function") this.#stopListening = stop as () => unknown;
+    if (typeof stop === "function") this.#stopListening = stop as StopListening;
   }
 
   /** Back in the pool, or destroyed. */

@@ -189,10 +189,13 @@ export const EntryLog: EntryLogConstructor = class EntryLog implements EntryLog 
 
   [ASYNC_DISPOSE](): Promise<void> {
     this.#ended ??= (async () => {
-      await this.#running;
-      const removed = this.#entries;
-      this.#entries = [];
-      giveBack(removed);
+      try {
+        await this.#running;
+      } finally {
+        const removed = this.#entries;
+        this.#entries = [];
+        giveBack(removed);
+      }
     })();
     return this.#ended;
   }

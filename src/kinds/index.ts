@@ -20,12 +20,13 @@ export {
   type EntryLogOptions,
   type EntryStorage,
 } from "./entry-log";
-export type { Key, KeyStore } from "./key";
+export type { Key, KeyStore, TypeOf } from "./key";
 export {
   type KeyOptions,
   Keyspace,
   type KeyspaceConstructor,
   type KeyspaceOptions,
+  type KeyVisitor,
   type ModifiedListener,
 } from "./keyspace";
 export { type LogEntry, type LogEntryOpener, logEntry } from "./log-entry";

@@ -43,10 +43,13 @@ export interface Key<V> {
   iterate(): IterableIterator<unknown>;
 }
 
+/** Names the type of a value. */
+export type TypeOf<V> = (value: V) => string;
+
 /** What a key needs from its keyspace. */
 export interface Home<V> {
   readonly store: KeyStore<V>;
-  typeOf(value: V): string;
+  readonly typeOf: TypeOf<V>;
   /** The key was closed. */
   closed(key: KeyImpl<V>): void;
 }

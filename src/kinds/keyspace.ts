@@ -1,7 +1,7 @@
 import { received, suppress } from "../errors";
 import { Handle, type Loan } from "../handle";
 import { defineResource, type Resource, type ResourceStats } from "../resource";
-import { type Home, type Key, KeyImpl, type KeyStore, plainType } from "./key";
+import { type Home, type Key, KeyImpl, type KeyStore, plainType, type TypeOf } from "./key";
 
 /** How {@link Keyspace.open} opens. */
 export interface KeyOptions {
@@ -15,11 +15,14 @@ export interface KeyspaceOptions<V> {
   /** @default a new `Map` */
   readonly store?: KeyStore<V>;
   /** Names the type of a value, for {@link Key.type}. */
-  readonly typeOf?: (value: V) => string;
+  readonly typeOf?: TypeOf<V>;
 }
 
 /** Hears that a write key was closed. The key it is lent reads, and is over with the call. */
 export type ModifiedListener<V> = (name: string, key: Loan<Key<V>>) => unknown;
+
+/** What is called with a key that is lent for the call. */
+export type KeyVisitor<V> = (key: Loan<Key<V>>) => unknown;
 
 /**
  * The keys of Valkey's module API over any store: opened for reading or writing, counted, and closed once.
@@ -69,7 +72,7 @@ export interface Keyspace<V> {
    *
    * @throws {TypeError} If the store cannot list its names.
    */
-  scan(visit: (key: Loan<Key<V>>) => unknown): void;
+  scan(visit: KeyVisitor<V>): void;
   /** Keys opened and closed so far. */
   readonly stats: ResourceStats;
 }
@@ -136,14 +139,14 @@ export const Keyspace: KeyspaceConstructor = class Keyspace<V> implements Keyspa
     return () => void this.#listeners.delete(place);
   }
 
-  scan(visit: (key: Loan<Key<V>>) => unknown): void {
+  scan(visit: KeyVisitor<V>): void {
     const { store } = this.#home;
     if (typeof store.keys !== "function") throw new TypeError("Cannot scan: the store has no keys() to list its names");
     for (const name of [...store.keys()]) if (store.has(name)) this.#lend(name, visit);
   }
 
   /** Lends a key that holds nothing for the time of one call. */
-  #lend(name: string, use: (key: Loan<Key<V>>) => unknown): void {
+  #lend(name: string, use: KeyVisitor<V>): void {
     const lent = new KeyImpl(this.#home, name, "read", false, true);
     const handle = Handle.of<KeyImpl<V>>(lent, (key) => key.close(), { kind: "key", label: `${name} (lent)` });
     try {
