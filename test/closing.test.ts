@@ -1,11 +1,12 @@
 import { describe, expect, it } from "vitest";
-import { MapClosedError } from "../src/errors";
+import type { AsyncHandle } from "../src/async-handle";
+import { MapClosedError, RevokedError } from "../src/errors";
 import { HandleMap } from "../src/handle-map";
 import { checkouts } from "../src/kinds/checkouts";
-import { until } from "./support/until";
+import { deferred, until } from "./support/until";
 
 interface Closable {
-  acquire(holder: string): Promise<{ decrRef(): Promise<boolean>; readonly alive: boolean }>;
+  acquire(holder: string): Promise<AsyncHandle<unknown>>;
   close(options?: { force?: boolean; timeout?: number }): Promise<void>;
   readonly freed: number;
 }
@@ -86,5 +87,19 @@ describe.each(Object.keys(makers))("%s.close()", (name) => {
     expect(() => it.close({ timeout: -1 })).toThrow(RangeError);
     await (await it.acquire("importer")).decrRef();
     await it.close();
+  });
+
+  it("waits, when forced, for the borrows of what it revokes, and frees it once after them", async () => {
+    const it = make();
+    const handle = await it.acquire("importer");
+    const gate = deferred();
+    const borrowed = handle.borrow(() => gate.promise);
+    const closing = it.close({ force: true });
+    expect([handle.alive, it.freed]).toEqual([false, 0]);
+    await expect(handle.borrow(() => 1)).rejects.toThrow(RevokedError);
+    gate.resolve();
+    await Promise.all([borrowed, closing]);
+    await handle[Symbol.asyncDispose]();
+    expect(it.freed).toBe(1);
   });
 });

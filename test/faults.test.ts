@@ -1,15 +1,24 @@
 import { describe, expect, it } from "vitest";
 
 import type * as handles from "../src/handle";
+import type * as logs from "../src/kinds/entry-log";
+import type * as entries from "../src/kinds/log-entry";
 import type * as resources from "../src/resource";
 import { forced as forcedIncident, trial } from "./incidents/braft-early-return";
 import type * as incident from "./incidents/prepare-entry";
 import type * as bodies from "./support/bodies";
-import { expectNoWayOutToLeak, missed, World, waysOut } from "./support/faults";
+import { expectNoWayOutToLeak, missed, type Trial, World, waysOut } from "./support/faults";
 import { inject } from "./support/inject";
 import { turn, turns } from "./support/until";
 
 const BODIES = "test/support/bodies.ts";
+
+type Replicator = typeof bodies & typeof logs & typeof entries;
+
+interface Replicating extends Pick<typeof bodies, "prepareEntry"> {
+  readonly log: logs.EntryLog;
+  readonly observers: readonly (handles.Handle<entries.LogEntry> | undefined)[];
+}
 
 describe("expectNoWayOutToLeak()", () => {
   const file = "test/incidents/prepare-entry.ts";
@@ -128,6 +137,43 @@ describe("no way out leaks", () => {
     });
     expect([injected.points.length, all.ways.length]).toEqual([26, 91]);
     expect(missed(all)).toEqual(["return"]);
+  });
+
+  it("of the function of the incident in all its outcomes, also when it is called 1,000 times", async () => {
+    const modules = [BODIES, "src/kinds/entry-log.ts", "src/kinds/log-entry.ts"];
+    const injected = await inject<Replicator>(modules, [
+      { file: BODIES, functions: ["prepareEntry"], at: "everywhere" },
+    ]);
+    const expected = { 1: "ENOENT", 2: "sent", 3: "EREADONLY", 4: "sent", 9: "ERANGE" };
+    for (const [index, outcome] of Object.entries(expected)) {
+      const outcomes: string[] = [];
+      const of = (times: number): Trial<Replicator, Replicating> => ({
+        setup: async ({ EntryLog, logEntry, prepareEntry }) => {
+          const log = new EntryLog();
+          const types = ["data", "data", "data", "configuration"] as const;
+          await log.append(types.map((type, i) => logEntry({ index: i + 1, term: 1, type })));
+          await log.truncatePrefix(2);
+          return { log, prepareEntry, observers: [2, 3, 4].map((index) => log.get(index)) };
+        },
+        run: ({ log, prepareEntry }) => {
+          const at = { readonlyIndex: 2 };
+          for (let i = 0; i < times; i++) outcomes.push(prepareEntry(log, at, Number(index)));
+        },
+        count: ({ observers }) => observers.reduce((sum, entry) => sum + (entry?.refCount ?? 0), 0),
+        end: async ({ log, observers }) => {
+          for (const entry of observers) entry?.decrRef();
+          await log[Symbol.asyncDispose]();
+        },
+      });
+      const { ways } = await waysOut(injected, of(1));
+      expect([ways.length > 6, ways.filter(({ before, after }) => before !== after)]).toEqual([true, []]);
+      expect(outcomes[0]).toBe(outcome);
+      const trial = of(1_000);
+      const world = await trial.setup(injected.module);
+      trial.run(world, new AbortController().signal);
+      expect([await trial.count(world), outcomes.at(-1)]).toEqual([6, outcome]);
+      await trial.end?.(world);
+    }
   });
 
   it("of a body in AsyncAutoMemory, whatever it waits for", async () => {

@@ -112,6 +112,8 @@ async function play(seed: number, operations: number, exclusive: boolean, idle: 
   using timers = new Timers();
   const { world, map, Thing, random, latency, faults, live, places, losers } = makeWorld(seed, exclusive, idle, max);
   const one = async (): Promise<void> => {
+    const { open, opening, idle: resting } = map.stats;
+    if (open + opening + resting !== map.size) faults.push(`${open}, ${opening} and ${resting} of ${map.size} entries`);
     const key = `key ${random(20)}`;
     const what = random(22);
     if (what === 20) {

@@ -860,7 +860,7 @@ describe("new HandleMap()", () => {
     };
     await use(0, 5_000);
     const before = process.memoryUsage().heapUsed;
-    await use(5_000, 30_000);
+    await use(5_000, 100_000);
     expect(map.size).toBe(0);
     expect(process.memoryUsage().heapUsed - before).toBeLessThan(8_000_000);
   });

@@ -2,7 +2,7 @@ import { afterEach, describe, expect, it, vi } from "vitest";
 import { HandleMap } from "../src/handle-map";
 import type { HandleMapOptions } from "../src/map-options";
 import { runProgram } from "./support/program";
-import { deferred, turn } from "./support/until";
+import { type Deferred, deferred, turn } from "./support/until";
 
 /** A value that can die, and a map of them that writes down what happens. */
 class Link {
@@ -177,5 +177,62 @@ describe("HandleMap, maxAge", () => {
   it("is refused when it is no time", () => {
     expect(() => make({ maxAge: -1 })).toThrow("Expected maxAge to be a number of at least 0, received number -1");
     expect(() => make({ lost: 1 as never })).toThrow("expected lost to be a function");
+  });
+});
+
+describe("HandleMap.stats", () => {
+  it("tells the states and the references at every step of a value's life", async () => {
+    const opens: Deferred<Link>[] = [];
+    const frees: Deferred<void>[] = [];
+    const map = new HandleMap<string, Link>({
+      idle: Infinity,
+      max: 1,
+      open: () => {
+        opens.push(deferred<Link>());
+        return (opens.at(-1) as Deferred<Link>).promise;
+      },
+      free: () => {
+        frees.push(deferred());
+        return (frees.at(-1) as Deferred<void>).promise;
+      },
+    });
+    const seen = (): unknown[] => {
+      const { open, opening, idle, leaving, holders } = map.stats;
+      expect(open + opening + idle).toBe(map.size);
+      return [open, opening, idle, leaving, Object.fromEntries(holders)];
+    };
+    expect(seen()).toEqual([0, 0, 0, 0, {}]);
+    const asked = [map.acquire("a"), map.acquire("a")];
+    expect(seen()).toEqual([0, 1, 0, 0, {}]);
+    opens[0]?.resolve(new Link(1));
+    const [first, second] = await Promise.all(asked);
+    expect(seen()).toEqual([1, 0, 0, 0, { a: 2 }]);
+    const third = first?.dup();
+    first?.incrRef();
+    expect(seen()).toEqual([1, 0, 0, 0, { a: 4 }]);
+    for (const handle of [first, first, third]) await handle?.decrRef();
+    expect(seen()).toEqual([1, 0, 0, 0, { a: 1 }]);
+    await second?.decrRef();
+    expect(seen()).toEqual([0, 0, 1, 0, {}]);
+    const again = await map.acquire("a");
+    expect(seen()).toEqual([1, 0, 0, 0, { a: 1 }]);
+    const waits = map.acquire("b");
+    expect(seen()).toEqual([1, 1, 0, 0, { a: 1 }]);
+    map.invalidate("a");
+    expect(seen()).toEqual([0, 1, 0, 1, {}]);
+    void again.decrRef();
+    expect(seen()).toEqual([0, 1, 0, 1, {}]);
+    frees[0]?.resolve();
+    await turn();
+    expect([seen(), opens.length]).toEqual([[0, 1, 0, 0, {}], 2]);
+    const stop = new AbortController();
+    const givesUp = map.acquire("c", { signal: stop.signal });
+    expect(seen()).toEqual([0, 2, 0, 0, {}]);
+    stop.abort("no");
+    await expect(givesUp).rejects.toBe("no");
+    opens[1]?.reject(new Error("refused"));
+    await expect(waits).rejects.toThrow("refused");
+    expect(seen()).toEqual([0, 0, 0, 0, {}]);
+    await map.close();
   });
 });

@@ -1,4 +1,4 @@
-import { ASYNC_DISPOSE, Counted, count, ignore, Kind, named, OPEN, REVOKED, warn } from "../account";
+import { ASYNC_DISPOSE, Counted, count, ignore, Kind, named, OPEN, warn } from "../account";
 import { type AsyncHandle, AsyncHandleImpl } from "../async-handle";
 import { Closing } from "../closing";
 import { AcquireTimeoutError, type HolderFacts, MapClosedError, received, suppress } from "../errors";
@@ -188,7 +188,11 @@ class CheckoutsImpl<T> implements Checkouts<T> {
     const closing = this.#closing.begin(timeout, () => this.#lateError(timeout));
     const error = this.#closedError("acquire");
     for (const giveUp of [...this.#waiting]) giveUp(error);
-    if (force) for (const counted of [...this.#out.keys()]) counted.revoke();
+    for (const [counted, out] of force ? [...this.#out] : []) {
+      // Told first: whoever uses the connection now is to stop, and the revoke waits for him.
+      out.abort(this.#closedError("keep", counted.label));
+      counted.revoke();
+    }
     this.#closing.settle();
     return closing;
   }
@@ -200,7 +204,11 @@ class CheckoutsImpl<T> implements Checkouts<T> {
   #checkOut(out: Out<T>, holder: string | undefined, here: OpenedThere | undefined): Checkout<T> {
     const { connection } = out;
     const free = (): unknown => this.#giveBack(counted, out);
-    const counted = new Counted(new Kind<T>(this.#kind, free, true), connection, this.#label(connection), 0, 0, OPEN);
+    const kind = new Kind<T>(this.#kind, free, true);
+    kind.settled = () => {
+      out.broken = true;
+    };
+    const counted = new Counted(kind, connection, this.#label(connection), 0, 0, OPEN);
     const open = () => firstAccount(counted, holder);
     const account = here === undefined ? open() : here(open);
     this.#counts.countOpened();
@@ -209,11 +217,10 @@ class CheckoutsImpl<T> implements Checkouts<T> {
     return new CheckoutImpl(account, out);
   }
 
-  /** What was revoked may be in the middle of anything, and after the close the pool is about to be ended: it does not go back. */
+  /** After the close nothing goes back: the pool is about to be ended, and what was revoked may be in the middle of anything. */
   #giveBack(counted: Counted<T>, out: Out<T>): unknown {
     this.#out.delete(counted);
     this.#counts.freed++;
-    if (counted.state & REVOKED) out.abort(this.#closedError("keep", counted.label));
     return this.#supply.giveBack(out, !this.#closed);
   }
 

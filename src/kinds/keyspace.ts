@@ -53,11 +53,11 @@ export interface Keyspace<V> {
   open(name: string, options?: KeyOptions): Handle<Key<V>> | undefined;
   /**
    * Gives back one reference; the last one closes the key: `modified` is told, the iterator ends, the name is given
-   * back, in this order. `undefined`, which opening a missing key gave, may be closed any number of times.
+   * back, in this order. `undefined`, which opening a missing key gave, and `null` may be closed any number of times.
    *
    * @throws {RefCountError} If the handle owes nothing any more.
    */
-  close(key: Handle<Key<V>> | undefined): void;
+  close(key: Handle<Key<V>> | undefined | null): void;
   /** How many open keys hold the name. */
   refCount(name: string): number;
   /**
@@ -122,7 +122,7 @@ export const Keyspace: KeyspaceConstructor = class Keyspace<V> implements Keyspa
     return this.#keys.open(name, mode, notify) as Handle<unknown> as Handle<Key<V>>;
   }
 
-  close(key: Handle<Key<V>> | undefined): void {
+  close(key: Handle<Key<V>> | undefined | null): void {
     key?.decrRef();
   }
 

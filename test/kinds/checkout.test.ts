@@ -1,6 +1,6 @@
 import type { Socket } from "node:net";
 import { describe, expect, it } from "vitest";
-import { MapClosedError, UseAfterFreeError } from "../../src/errors";
+import { MapClosedError, RefCountError, RevokedError, UseAfterFreeError } from "../../src/errors";
 import type { Checkout } from "../../src/kinds/checkout";
 import { checkouts } from "../../src/kinds/checkouts";
 import type { PoolDriver } from "../../src/kinds/pool-driver";
@@ -15,11 +15,13 @@ function sockets(server: SocketServer, more: Partial<PoolDriver<Socket>> = {}) {
     (socket) => socket.destroy(),
   );
   const log: string[] = [];
+  // As pools do it: they listen to what is idle, and to nothing else.
+  const whileIdle = (): void => {};
   const pool = checkouts<Socket>({
-    acquire: () => base.acquire(),
+    acquire: async () => (await base.acquire()).off("error", whileIdle),
     release: (socket) => {
       log.push("release");
-      base.release(socket);
+      base.release(socket.on("error", whileIdle));
     },
     destroy: (socket) => {
       log.push("destroy");
@@ -92,10 +94,9 @@ describe("Checkout.signal", () => {
     const { base, pool, log } = sockets(server);
     const handle = await pool.acquire();
     const socket = handle.value;
-    expect(socket.listenerCount("close")).toBeGreaterThan(0);
-    const before = socket.listenerCount("error");
+    const before = socket.listenerCount("close");
     await handle.decrRef();
-    expect([handle.signal.aborted, socket.listenerCount("error"), log]).toEqual([false, before - 1, ["release"]]);
+    expect([handle.signal.aborted, socket.listenerCount("close"), log]).toEqual([false, before - 1, ["release"]]);
     base.end();
   });
 
@@ -156,6 +157,112 @@ describe("Checkout.signal", () => {
 });
 
 describe("Checkout", () => {
+  it("sends nothing on the wire through a handle that was given back while somebody else has the connection", async () => {
+    await using server = await startSockets();
+    const { pool } = sockets(server);
+    const stale = await pool.acquire();
+    const socket = stale.value;
+    await stale.decrRef();
+    await using handle = await pool.acquire();
+    expect(handle.value).toBe(socket);
+    expect(() => stale.value.write("mine")).toThrow(UseAfterFreeError);
+    await expect(stale.borrow((connection) => connection.write("mine"))).rejects.toThrow(UseAfterFreeError);
+    const answer = new Promise((resolve) => socket.once("data", (data) => resolve(String(data))));
+    socket.write("theirs");
+    expect([await answer, socket.bytesWritten]).toEqual(["theirs", 6]);
+  });
+
+  it("is closed after the third of three drops, and a fourth is the assertion", async () => {
+    const log: string[] = [];
+    const pool = checkouts({
+      acquire: () => 1,
+      release: () => log.push("release"),
+      destroy: () => log.push("destroy"),
+    });
+    const handle = (await pool.acquire()).incrRef().incrRef();
+    const drops = [await handle.decrRef(), await handle.decrRef(), await handle.decrRef()];
+    expect([drops, log]).toEqual([[false, false, true], ["release"]]);
+    expect(() => handle.decrRef()).toThrow(RefCountError);
+  });
+
+  it("lets what is under way in a forced close end, which its signal tells to, and closes once, after that", async () => {
+    await using server = await startSockets();
+    const { pool, log } = sockets(server);
+    const ended: string[] = [];
+    const uses = [1, 2].map((nr) =>
+      pool.use(async (_, { signal }) => {
+        await aborted(signal as AbortSignal);
+        ended.push(`use ${nr}, ${log.length} closed`);
+      }),
+    );
+    await until(() => pool.size === 2);
+    const shared = await pool.acquire();
+    const operation = shared.borrow(async (_, { signal }) => {
+      await aborted(signal as AbortSignal);
+      ended.push("borrow");
+    });
+    const closing = pool.close({ force: true });
+    expect(() => shared.value).toThrow(RevokedError);
+    await expect(shared.borrow(() => 1)).rejects.toThrow(RevokedError);
+    await Promise.all([closing, operation, ...uses]);
+    expect(ended.sort()).toEqual(["borrow", "use 1, 0 closed", "use 2, 0 closed"]);
+    expect([log, pool.size]).toEqual([["destroy", "destroy", "destroy"], 0]);
+  });
+
+  it("comes back although its caller gives up while it is reset for the next one", async () => {
+    const gate = deferred();
+    const log: string[] = [];
+    const pool = checkouts({
+      acquire: () => 1,
+      release: () => gate.promise.then(() => void log.push("release")),
+      destroy: () => void log.push("destroy"),
+    });
+    const stop = new AbortController();
+    const handle = await pool.acquire({ signal: stop.signal as never });
+    const giving = handle.decrRef();
+    stop.abort(new Error("cancelled"));
+    gate.resolve();
+    expect([await giving, log, pool.size, handle.signal.aborted]).toEqual([true, ["release"], 0, false]);
+    await pool.close();
+  });
+
+  it("takes no place in the queue once its caller has given up: the next who waits is served", async () => {
+    await using server = await startSockets();
+    const { pool, base } = sockets(server);
+    const held = await Promise.all([pool.acquire(), pool.acquire(), pool.acquire()]);
+    const stop = new AbortController();
+    const first = pool.acquire({ signal: stop.signal as never });
+    const second = pool.acquire();
+    expect(pool.waiting).toBe(2);
+    stop.abort(new Error("no"));
+    await expect(first).rejects.toThrow("no");
+    expect(pool.waiting).toBe(1);
+    await held[0]?.decrRef();
+    await using handle = await second;
+    expect([handle.alive, pool.waiting, pool.size]).toEqual([true, 0, 3]);
+    await Promise.all([held[1]?.decrRef(), held[2]?.decrRef()]);
+    await until(() => base.size >= 1);
+  });
+
+  it("fails with the pool for each attempt while the server is down, and loses no place by it", async () => {
+    await using server = await startSockets();
+    let down = 3;
+    const base = new TinyPool<Socket>(
+      () => (down-- > 0 ? Promise.reject(new Error("ECONNREFUSED")) : dial(server.port)),
+      (socket) => socket.destroy(),
+    );
+    const { pool } = sockets(server, {
+      acquire: () => base.acquire(),
+      release: (socket) => base.release(socket),
+      destroy: (socket) => base.destroy(socket),
+    });
+    for (let i = 0; i < 3; i++) await expect(pool.acquire()).rejects.toThrow("ECONNREFUSED");
+    const all = await Promise.all([pool.acquire(), pool.acquire(), pool.acquire()]);
+    expect([pool.size, base.size]).toEqual([3, 3]);
+    await Promise.all(all.map((handle) => handle.decrRef()));
+    base.end();
+  });
+
   it("marks the connection as broken from a dup and from the moved account as well", async () => {
     const log: string[] = [];
     let nr = 0;

@@ -2,7 +2,8 @@ import { mkdtemp, open, readFile, rm, truncate as truncateFile } from "node:fs/p
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { afterAll, beforeEach, describe, expect, it } from "vitest";
-import { UseAfterFreeError } from "../../src/errors";
+import { AutoMemory } from "../../src/auto-memory";
+import { RefCountError, UseAfterFreeError } from "../../src/errors";
 import type { Handle } from "../../src/handle";
 import { EntryLog, type EntryStorage } from "../../src/kinds/entry-log";
 import { type LogEntry, logEntry } from "../../src/kinds/log-entry";
@@ -70,6 +71,8 @@ describe("logEntry()", () => {
     entry.decrRef();
     expect(alive()).toBe(0);
     expect(() => entry.value).toThrow(UseAfterFreeError);
+    for (let i = 0; i < 3; i++) expect(() => entry.decrRef()).toThrow(RefCountError);
+    expect(alive()).toBe(0);
     expect(() => logEntry({ index: -1, term: 1 })).toThrow(TypeError);
   });
 });
@@ -306,6 +309,67 @@ describe("EntryLog.get()", () => {
     got?.decrRef();
     await log[Symbol.asyncDispose]();
     expect(alive()).toBe(0);
+  });
+});
+
+describe("an entry that is held", () => {
+  it("is given back once by a guard, however often that ends, and is of no use after", async () => {
+    await using log = new EntryLog();
+    await log.append(entries(1, 1));
+    const other = log.get(1, "other") as Handle<LogEntry>;
+    const guard = log.get(1, "guard") as Handle<LogEntry>;
+    guard[Symbol.dispose]();
+    guard[Symbol.dispose]();
+    expect([other.refCount, guard.alive]).toEqual([2, false]);
+    expect(() => guard.value).toThrow(UseAfterFreeError);
+    other.decrRef();
+  });
+
+  it("is not given back for another holder when a timeout and a completion both do", async () => {
+    await using log = new EntryLog();
+    await log.append(entries(1, 1));
+    const other = log.get(1, "follower 2") as Handle<LogEntry>;
+    const sent = log.get(1, "follower 1") as Handle<LogEntry>;
+    const outcomes: unknown[] = [];
+    const ends = (): void => {
+      try {
+        outcomes.push(sent.decrRef());
+      } catch (error) {
+        outcomes.push((error as Error).name);
+      }
+    };
+    const completion = turn().then(ends);
+    ends();
+    await completion;
+    expect([outcomes, other.refCount, other.value.data]).toEqual([[false, "RefCountError"], 2, "d1"]);
+    other.decrRef();
+  });
+
+  it("is given back once on every way out of the context that adopts it, and not at all by one that moved on", async () => {
+    await using log = new EntryLog();
+    await log.append(entries(1, 1));
+    const observer = log.get(1) as Handle<LogEntry>;
+    const adopt = (memory: AutoMemory): void =>
+      void memory.adopt(log.get(1) as Handle<LogEntry>, (held) => held.decrRef());
+    AutoMemory.run(adopt);
+    expect(observer.refCount).toBe(2);
+    const failing = (memory: AutoMemory): never => {
+      adopt(memory);
+      throw new Error("early return");
+    };
+    expect(() => AutoMemory.run(failing)).toThrow("early return");
+    expect(observer.refCount).toBe(2);
+    const first = new AutoMemory();
+    adopt(first);
+    const second = first.move();
+    const third = second.move().move();
+    first.dispose();
+    second.dispose();
+    expect(observer.refCount).toBe(3);
+    third.dispose();
+    expect(observer.refCount).toBe(2);
+    new AutoMemory().move().dispose();
+    observer.decrRef();
   });
 });
 

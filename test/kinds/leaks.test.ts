@@ -213,6 +213,70 @@ describe("kinds, tracked", () => {
     expect(String(leaks[1])).toMatch(/connection "db:5432" {2}given back after all\n.*for \d+ ms/s);
   });
 
+  it("say where a checkout was asked for and given back first when it is given back again", async () => {
+    using _tracking = trackLeaks({ level: "full" });
+    const pool = checkouts({ acquire: async () => 1, release: () => {}, destroy: () => {} });
+    function checksOut() {
+      return pool.acquire({ holder: "report" });
+    }
+    function givesBack() {
+      return handle.decrRef();
+    }
+    const handle = await checksOut();
+    await givesBack();
+    expect(() => handle.decrRef()).toThrow(
+      expect.objectContaining({
+        code: "ERR_REFCOUNT",
+        opened: expect.stringContaining("checksOut"),
+        closed: expect.stringContaining("givesBack"),
+        by: "report",
+      }),
+    );
+  });
+
+  for (const freeLeaked of [false, true]) {
+    const what = freeLeaked ? "destroyed, never put back, and its place is free" : "reported and stays counted";
+    it(`are, as checkouts that were dropped, ${what}`, async () => {
+      const leaks: Leak[] = [];
+      using _tracking = trackLeaks({ level: "full", onLeak: (leak) => leaks.push(leak), freeLeaked });
+      const log: string[] = [];
+      let nr = 0;
+      const waiters: ((connection: number) => void)[] = [];
+      const pool = checkouts<number>({
+        acquire: () => (nr < 10 ? ++nr : new Promise((resolve) => waiters.push(resolve))),
+        release: (n) => log.push(`release ${n}`),
+        destroy: (n) => {
+          log.push(`destroy ${n}`);
+          waiters.shift()?.(++nr);
+        },
+        label: (n) => `nr ${n}`,
+      });
+      await (async () => {
+        for (let i = 0; i < 10; i++) await pool.acquire();
+      })();
+      const waiting = pool.acquire();
+      // Which frame still reaches the last one is the engine's affair.
+      for (let i = 0; i < 20 && leaks.length < 9; i++) await settle();
+      expect(leaks.length).toBeGreaterThanOrEqual(9);
+      expect(leaks.every(({ kind, verdict }) => kind === "connection" && verdict === "dropped")).toBe(true);
+      if (freeLeaked) {
+        const handle = await waiting;
+        expect(log).toEqual(expect.arrayContaining(leaks.map(({ label }) => `destroy ${label.slice(3)}`)));
+        expect([log.some((line) => line.startsWith("release")), log.length, pool.size]).toEqual([
+          false,
+          leaks.length,
+          10 - leaks.length + 1,
+        ]);
+        await handle.decrRef();
+      } else {
+        expect([log, pool.size, pool.waiting]).toEqual([[], 10, 1]);
+        waiters.shift()?.(11);
+        await (await waiting).decrRef();
+      }
+      await pool.close({ force: true });
+    });
+  }
+
   it("take no stack and no timer for a checkout while nobody tracks", async () => {
     const pool = checkouts({ acquire: async () => 1, release: () => {}, destroy: () => {} });
     const limit = Object.getOwnPropertyDescriptor(Error, "stackTraceLimit") as PropertyDescriptor;

@@ -1,6 +1,7 @@
 import { AsyncAutoMemory } from "../../src/async-auto-memory";
 import { AutoMemory } from "../../src/auto-memory";
 import { Handle } from "../../src/handle";
+import type { EntryLog } from "../../src/kinds/entry-log";
 import type { AsyncResource } from "../../src/resource";
 
 // Functions as users write them, to be forced out of at every statement.
@@ -54,4 +55,18 @@ export function pays(handle: Handle<string>, work: () => void): void {
     handle.decrRef();
   }
   handle.decrRef();
+}
+
+export type Prepared = "sent" | "ENOENT" | "ERANGE" | "EREADONLY";
+
+/** What a replicator does with the next entry for a follower, in the shape of BRaft's prepare_entry. */
+export function prepareEntry(log: EntryLog, at: { readonlyIndex: number }, index: number): Prepared {
+  if (index > log.lastIndex) return "ERANGE";
+  using entry = log.get(index, "prepare_entry");
+  if (entry === undefined) return "ENOENT";
+  if (index > at.readonlyIndex) {
+    if (entry.value.type !== "configuration") return "EREADONLY";
+    at.readonlyIndex = index;
+  }
+  return "sent";
 }
