@@ -82,14 +82,18 @@ describe("HandleMap, lost", () => {
   });
 
   it("lets who acquires from inside the hook wait with the others", async () => {
-    const inside: Promise<{ value: Link }>[] = [];
+    const inside: Promise<unknown>[] = [];
     const { map, log } = make({
-      lost: () => {
-        if (inside.length === 0) inside.push(map.acquire("a"));
+      lost: (link, lost) => {
+        inside.push(map.acquire("a").then((handle) => handle.refCount));
+        if (link.nr === 1) lost(new Error("dead"));
       },
     });
+    await expect(map.acquire("a")).rejects.toThrow("dead");
+    await expect(inside[0]).rejects.toThrow("dead");
+    expect([log, map.size]).toEqual([["open 1", "free 1"], 0]);
     const handle = await map.acquire("a");
-    expect([(await inside[0])?.value.nr, handle.refCount, log]).toEqual([1, 2, ["open 1"]]);
+    expect([handle.value.nr, await inside[1], handle.refCount]).toEqual([2, 2, 2]);
   });
 
   it("stops listening when the free has settled, and tells of a failure to do so", async () => {
