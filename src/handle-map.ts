@@ -1,7 +1,13 @@
 import { ASYNC_DISPOSE, DISPOSE, INSPECT } from "./account";
 import type { AsyncHandle } from "./async-handle";
 import { isObject } from "./auto-memory";
-import { received } from "./errors";
+import {
+  type AcquireTimeoutError,
+  type MapClosedError,
+  type MapCycleError,
+  type MapFullError,
+  received,
+} from "./errors";
 import { Entrance } from "./map-entrance";
 import { type Entry, HELD, IDLE, OPENING, QUEUED } from "./map-entry";
 import { Life } from "./map-life";

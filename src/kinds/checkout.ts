@@ -1,6 +1,6 @@
 import { type Counted, isThenable, warn } from "../account";
 import { type AsyncHandle, AsyncHandleImpl, type AsyncLoan } from "../async-handle";
-import type { HandleImpl } from "../handle";
+import type { Handle, HandleImpl, Loan } from "../handle";
 import { LateController, now, type Signal } from "../host";
 import type { StopListening } from "../map-options";
 import { lostReason } from "../map-refusals";

@@ -1,8 +1,16 @@
 import { ASYNC_DISPOSE, Counted, count, ignore, Kind, named, OPEN, warn } from "../account";
 import { type AsyncHandle, AsyncHandleImpl } from "../async-handle";
 import { Closing } from "../closing";
-import { AcquireTimeoutError, type HolderFacts, MapClosedError, received, suppress } from "../errors";
+import {
+  type AcquireRefusedError,
+  AcquireTimeoutError,
+  type HolderFacts,
+  MapClosedError,
+  received,
+  suppress,
+} from "../errors";
 import { HandleImpl } from "../handle";
+import type { HandleMap } from "../handle-map";
 import { abortController, aborted, now, onGivingUp } from "../host";
 import { firstAccount, holding } from "../map-entry";
 import { type AcquireOptions, type CloseOptions, checkRange } from "../map-options";

@@ -1,4 +1,4 @@
-import { received } from "../errors";
+import { type AcquireRefusedError, received } from "../errors";
 import type { Signal } from "../host";
 import { checkRange } from "../map-options";
 
