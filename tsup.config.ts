@@ -15,6 +15,7 @@ const core = [
   "auto-memory",
   "async-auto-memory",
   "host",
+  "map-options",
   "closing",
   "map-entry",
   "map-room",

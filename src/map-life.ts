@@ -53,7 +53,7 @@ export class Life<K, T, V> {
       (entry) => this.drop(entry),
     );
     this.waits = new Waits(this.entries, this.left, this.room);
-    this.refusals = new Refusals(this.kind.name, options.label, this.entries);
+    this.refusals = new Refusals(this.kind.name, options.label, this.entries, this.left);
   }
 
   /** @param given The key as the first one to ask spelled it. */

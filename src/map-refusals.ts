@@ -12,11 +12,13 @@ export class Refusals<K, T> {
   readonly #kind: string;
   readonly #name: Name<K>;
   readonly #entries: ReadonlyMap<K, Entry<K, T>>;
+  readonly #left: ReadonlySet<Entry<K, T>>;
 
-  constructor(kind: string, name: Name<K>, entries: ReadonlyMap<K, Entry<K, T>>) {
+  constructor(kind: string, name: Name<K>, entries: ReadonlyMap<K, Entry<K, T>>, left: ReadonlySet<Entry<K, T>>) {
     this.#kind = kind;
     this.#name = name;
     this.#entries = entries;
+    this.#left = left;
   }
 
   label(key: K): string {
@@ -37,7 +39,7 @@ export class Refusals<K, T> {
   }
 
   full(key: K, why: string): Error {
-    const entries = [...this.#entries.values()];
+    const entries = this.#roomy();
     const keys = entries.map(({ label }) => label);
     const holders = entries.flatMap((entry) => entry.holders());
     return new MapFullError(...this.#acquire(key, why, keys, holders));
@@ -52,8 +54,7 @@ export class Refusals<K, T> {
   /** Of an acquire that ran out of time. */
   timedOut(entry: Entry<K, T>, timeout: number, room: Room<K, T>): Error {
     const before = entry.state === QUEUED ? room.before(entry.key) : undefined;
-    const others = before ?? [...this.#entries.values()].filter(({ roomy }) => roomy);
-    const awaited = entry.state === QUEUED ? [...others] : [entry];
+    const awaited = entry.state === QUEUED ? [...(before ?? this.#roomy())] : [entry];
     const holders = awaited.flatMap((other) => other.holders());
     let why = "its open goes on";
     if (entry.state !== QUEUED) why = entry.value === undefined ? why : "it is being validated";
@@ -75,6 +76,11 @@ export class Refusals<K, T> {
     const what = `${count(keys.length, "key")} not given back after ${timeout} ms:${who}`;
     const facts = { kind: this.#kind, label: "", refCount: holders.length, owed: 0, keys, holders };
     return new MapClosedError(`Cannot close the map of kind ${this.#kind}: ${what}`, facts);
+  }
+
+  /** The entries that have places, also those that the map no longer leads to. */
+  #roomy(): Entry<K, T>[] {
+    return [...this.#entries.values(), ...this.#left].filter(({ roomy }) => roomy);
   }
 
   #acquire(

@@ -39,6 +39,8 @@ describe("HandleMap.acquire(key, { timeout })", () => {
       /^Cannot acquire entry "b": not within 1 ms: all 1 places are taken, held by importer for \d+ ms$/,
     );
     expect(error).toMatchObject({ keys: ["a"], holders: [{ label: "a", holder: "importer" }] });
+    map.invalidate("a");
+    expect(await rejection(map.acquire("b", { timeout: 1 }))).toMatchObject({ holders: [{ holder: "importer" }] });
     await held.decrRef();
     expect((await map.acquire("b")).value).toBe("b");
   });

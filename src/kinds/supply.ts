@@ -34,6 +34,8 @@ export class Supply<T> {
     for (let attempt = 0; attempt < attempts; attempt++) {
       const out = new Out((await acquire({ signal })) as T);
       try {
+        // Whatever becomes of it: an event that nobody listens to would be an uncaught exception.
+        out.listen(this.#driver);
         if (!over() && (await this.#isFit(out)) && !over()) return out;
         cause = out.lost?.reason;
       } catch (error) {
@@ -82,7 +84,6 @@ export class Supply<T> {
   async #isFit(out: Out<T>): Promise<boolean> {
     const { connection } = out;
     const { validate } = this.#driver;
-    out.listen(this.#driver);
     if (this.#isTooOld(connection) || out.broken) return false;
     return validate === undefined || ((await validate(connection)) && !out.broken);
   }
