@@ -66,6 +66,8 @@ export class Kind<T> {
   bytes = 0;
   /** Of those that are open: without holders, and kept by the map they are in. */
   cached = 0;
+  /** Hears that a holder died and its account is settled for it: what it was doing with the value is not known. */
+  settled: (() => void) | undefined = undefined;
 
   constructor(name: string, release: (value: T) => unknown, async = false, exclusive = false, watch = false) {
     this.name = name;
@@ -225,6 +227,7 @@ export class Counted<T> {
       exclusive: this.kind.exclusive,
       watch: this.kind.watch,
       settle: (owed) => {
+        this.kind.settled?.();
         this.count -= owed - 1;
         this.decrement();
         // No holder is left to hear of it.

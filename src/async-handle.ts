@@ -1,6 +1,6 @@
 import { ASYNC_DISPOSE, type Counted, INSPECT } from "./account";
 import { suppress } from "./errors";
-import { HandleImpl, openAccount, type WeakHandle, WeakImpl } from "./handle";
+import { type Handle, HandleImpl, type Loan, openAccount, type WeakHandle, WeakImpl } from "./handle";
 import { LoanImpl } from "./loan";
 import {
   addOwner,

@@ -153,11 +153,17 @@ export const AcquireTimeoutError = /* @__PURE__ */ errorClass<"AcquireTimeoutErr
   "AcquireTimeoutError",
   "ERR_ACQUIRE_TIMEOUT",
 );
+/** `ERR_ACQUIRE_REFUSED`: all that a pool gave in a row was of no use; `cause` is what the last one failed with, if anything. */
+export const AcquireRefusedError = /* @__PURE__ */ errorClass<"AcquireRefusedError", "ERR_ACQUIRE_REFUSED", MapFacts>(
+  "AcquireRefusedError",
+  "ERR_ACQUIRE_REFUSED",
+);
 
 export type MapClosedError = InstanceType<typeof MapClosedError>;
 export type MapCycleError = InstanceType<typeof MapCycleError>;
 export type MapFullError = InstanceType<typeof MapFullError>;
 export type AcquireTimeoutError = InstanceType<typeof AcquireTimeoutError>;
+export type AcquireRefusedError = InstanceType<typeof AcquireRefusedError>;
 export type MovedError = InstanceType<typeof MovedError>;
 export type RefCountError = InstanceType<typeof RefCountError>;
 export type RevokedError = InstanceType<typeof RevokedError>;

@@ -54,6 +54,27 @@ export function abortController(): Controller {
 
 const none = (): void => {};
 
+/** An abort controller that is made when somebody asks for its signal: most are never asked. */
+export class LateController {
+  #controller: Controller | undefined = undefined;
+  #aborted: { readonly reason: unknown } | undefined = undefined;
+
+  get signal(): Signal {
+    if (this.#controller === undefined) {
+      this.#controller = abortController();
+      if (this.#aborted !== undefined) this.#controller.abort(this.#aborted.reason);
+    }
+    return this.#controller.signal;
+  }
+
+  /** The first reason counts. */
+  abort(reason: unknown): void {
+    if (this.#aborted !== undefined) return;
+    this.#aborted = { reason };
+    this.#controller?.abort(reason);
+  }
+}
+
 /** Calls once when one of the signals aborts. Returns its cancellation. */
 export function onAbort(signals: readonly (Signal | undefined)[], call: (reason: unknown) => void): () => void {
   const given = signals.filter((signal) => signal !== undefined) as MinimalSignal[];
@@ -66,6 +87,29 @@ export function onAbort(signals: readonly (Signal | undefined)[], call: (reason:
     call(given.find((signal) => signal.aborted)?.reason);
   };
   for (const signal of given) signal.addEventListener("abort", heard);
+  return stop;
+}
+
+/** Calls once when one of the signals aborts, or after `timeout` milliseconds with the error of that. Returns its cancellation. */
+export function onGivingUp(
+  signals: readonly (Signal | undefined)[],
+  timeout: number,
+  late: () => Error,
+  call: (reason: unknown) => void,
+): () => void {
+  if (timeout === Infinity) return onAbort(signals, call);
+  const stop = (): void => {
+    stopTimer();
+    stopListening();
+  };
+  const stopTimer = after(timeout, () => {
+    stop();
+    call(late());
+  });
+  const stopListening = onAbort(signals, (reason) => {
+    stop();
+    call(reason);
+  });
   return stop;
 }
 

@@ -3,6 +3,7 @@ export { AsyncAutoMemory, type AsyncAutoMemoryConstructor } from "./async-auto-m
 export type { AsyncHandle, AsyncLoan } from "./async-handle";
 export { AutoMemory, type AutoMemoryConstructor } from "./auto-memory";
 export {
+  AcquireRefusedError,
   AcquireTimeoutError,
   AsyncFreeError,
   type ErrorFacts,

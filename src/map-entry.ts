@@ -2,7 +2,8 @@ import { Counted, count, FREED, Kind, OPEN } from "./account";
 import { type AsyncHandle, AsyncHandleImpl } from "./async-handle";
 import type { HolderFacts } from "./errors";
 import { HandleImpl, openAccount } from "./handle";
-import { abortController, type Controller, now, type Signal } from "./host";
+import { LateController, now } from "./host";
+import type { StopListening } from "./map-options";
 import { type OpenedThere, realm } from "./tracker";
 
 /** Waits for room, or for its predecessor to end. Nothing has been opened. */
@@ -42,11 +43,11 @@ interface Listed {
 /**
  * One value of a keyed map, from the moment somebody asks for it until it is freed.
  *
- * Its holders are counted by a {@link Counted} of its own generation: when the last one has given back the value may be
+ * Its signal aborts when nobody waits for the open any more. Its holders are counted by a {@link Counted} of its own generation: when the last one has given back the value may be
  * kept, and whoever comes next begins a new count, while the old accounts stay spent. Borrows can keep a generation
  * draining while the next one is in use already; the value is done with when all have ended.
  */
-export class Entry<K, T> {
+export class Entry<K, T> extends LateController {
   readonly key: K;
   /** The key as the first one to ask spelled it; for the open only. */
   given: K | undefined;
@@ -60,13 +61,16 @@ export class Entry<K, T> {
   /** Its holders were shut out by a forced close. */
   forced = false;
   value: T | undefined = undefined;
+  /** How the first who asked for it is recorded: those who join are as he is. */
+  asked: OpenedThere | undefined = undefined;
   /** Who waits for the open; nobody any more once it has settled. */
   waiters = new Set<Waiter<K, T>>();
   /** Stops the idle timer. */
   stopIdle: (() => void) | undefined = undefined;
-  /** Made when somebody asks for the signal: most opens never do. */
-  #abort: Controller | undefined = undefined;
-  #aborted: { readonly reason: unknown } | undefined = undefined;
+  /** Stops the timer of the value's greatest age. */
+  stopAge: (() => void) | undefined = undefined;
+  /** Stops listening for the end of the value. */
+  stopListening: StopListening | undefined = undefined;
   #kind: Kind<T>;
   #counted: Counted<T> | undefined = undefined;
   #generations = 0;
@@ -75,6 +79,7 @@ export class Entry<K, T> {
 
   /** @param lastOut Called when the value has neither holders nor borrows; what it returns is what the last holder waits for. */
   constructor(key: K, given: K, label: string, like: Kind<T>, lastOut: (entry: Entry<K, T>) => unknown) {
+    super();
     this.key = key;
     this.given = given;
     this.label = label;
@@ -85,24 +90,11 @@ export class Entry<K, T> {
     this.#kind = new Kind<T>(like.name, release, true, like.exclusive, like.watch);
   }
 
-  /** Aborts when nobody waits for the open any more. */
-  get signal(): Signal {
-    if (this.#abort === undefined) {
-      this.#abort = abortController();
-      if (this.#aborted !== undefined) this.#abort.abort(this.#aborted.reason);
-    }
-    return this.#abort.signal;
-  }
-
-  abort(reason: unknown): void {
-    this.#aborted ??= { reason };
-    this.#abort?.abort(reason);
-  }
-
   /** The open has settled: takes all who waited for it, who stop listening to their signals. */
   takeWaiters(): Waiter<K, T>[] {
     const taken = [...this.waiters];
     this.waiters = NOBODY;
+    this.asked = undefined;
     for (const { stop } of taken) stop();
     return taken;
   }
@@ -129,7 +121,8 @@ export class Entry<K, T> {
     }
     const current = counted;
     const open = () => (current.count === 0 ? firstAccount(current, holder) : openAccount(current, holder));
-    const account = here === undefined ? open() : here(open);
+    const there = here ?? (realm.tracker && hereOn(current));
+    const account = there === undefined ? open() : there(open);
     const handle = new AsyncHandleImpl(account);
     if (holder !== undefined || realm.tracker !== undefined) this.#list(handle, holder);
     return handle;
@@ -173,6 +166,12 @@ export class Entry<K, T> {
   }
 }
 
+/** For an account that is opened the moment it is asked for: what records the caller's place, if it is recorded at all. */
+function hereOn<T>({ count, record }: Counted<T>): OpenedThere | undefined {
+  if (count > 0 && record === undefined) return undefined;
+  return realm.tracker?.here?.(count === 0 ? "first" : "another");
+}
+
 /** Holders that a message names; the error has them all. */
 const NAMED = 8;
 
@@ -191,32 +190,4 @@ export function holding(holders: readonly HolderFacts[]): string {
   });
   if (holders.length > NAMED) words.push(`and ${holders.length - NAMED} more`);
   return words.join(", ");
-}
-
-/**
- * The way round, if `opener` waiting for one of `wanted` would make an open wait for itself: `[a, b]` when opening `a`
- * asked for `b` and opening `b` now asks for `a`.
- *
- * @param above The entries that wait for an entry.
- */
-export function cycle<E>(wanted: ReadonlySet<E>, opener: E, above: (entry: E) => Iterable<E>): E[] | undefined {
-  const seen = new Set<E>();
-  const search = (from: E): E[] | undefined => {
-    if (wanted.has(from)) return [from];
-    if (seen.has(from)) return undefined;
-    seen.add(from);
-    for (const entry of above(from)) {
-      const way = search(entry);
-      if (way) return [...way, from];
-    }
-    return undefined;
-  };
-  return search(opener);
-}
-
-/** All entries whose opens wait, directly or through others, for one of these, and these. */
-export function waitingFor<E>(entries: Iterable<E>, above: (entry: E) => Iterable<E>): Set<E> {
-  const found = new Set(entries);
-  for (const entry of found) for (const other of above(entry)) found.add(other);
-  return found;
 }

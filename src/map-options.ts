@@ -1,8 +1,11 @@
 import type { AsyncHandle } from "./async-handle";
-import type { MapCycleError, MapFullError } from "./errors";
+import { type AcquireTimeoutError, type MapCycleError, type MapFullError, received } from "./errors";
 import type { Handle } from "./handle";
 import type { Signal } from "./host";
 import type { WrapOptions } from "./resource";
+
+/** What a `lost` hook returned: stops listening. */
+export type StopListening = () => unknown;
 
 /** How a caller of `HandleMap.acquire` waits, and what it is called. */
 export interface AcquireOptions {
@@ -10,6 +13,8 @@ export interface AcquireOptions {
   readonly signal?: Signal | undefined;
   /** The name that reports and errors give the new account. */
   readonly holder?: string | undefined;
+  /** How long to wait, in milliseconds; then the acquire rejects with an {@link AcquireTimeoutError} that says what for. @default Infinity */
+  readonly timeout?: number | undefined;
 }
 
 /**
@@ -34,7 +39,11 @@ export interface HandleMapOptions<K, T, V = T> {
   readonly open: (key: K, context: OpenContext<K, V>) => T | PromiseLike<T>;
   /** Frees one value; run once. Without it a value's own dispose method is called, if it has one. */
   readonly free?: (value: T) => unknown;
-  /** Instead of `free`: a definition whose kind, free, label, size and counters are used. An `exclusive` one never has two values open for one key: the next open waits for the free. */
+  /**
+   * Instead of `free`: a definition whose kind, free, label, size and counters are used. An `exclusive` one never has two
+   * values open for one key: the next open waits for the free. Whoever acquires a key while he holds an invalidated value
+   * of it waits for himself: for a `timeout`, which names him.
+   */
   readonly resource?: {
     readonly kind: string;
     wrap(value: T, options?: WrapOptions): AsyncHandle<T> | Handle<T>;
@@ -47,6 +56,14 @@ export interface HandleMapOptions<K, T, V = T> {
   readonly canonical?: (key: K) => K;
   /** How long a value without holders is kept, in milliseconds: 0 frees it at once, `Infinity` keeps it. @default 0 */
   readonly idle?: number;
+  /** How old a value may get, in milliseconds since it was opened: then it is replaced as by `HandleMap.invalidate`. @default Infinity */
+  readonly maxAge?: number;
+  /**
+   * Listens for the end of a value that was opened: a socket's "error" and "close" events. Once it calls `lost` the value
+   * is replaced as by `HandleMap.invalidate`; if that was before this returned, the open has failed. A function that it
+   * returns stops listening, and is called when the value's free has settled.
+   */
+  readonly lost?: (value: T, lost: (error?: unknown) => void) => unknown;
   /** How many values may be open at once, those being freed included. Idle ones make room, the longest unused first. @default Infinity */
   readonly max?: number;
   /** What becomes of an acquire when all values are in use: it waits (first come, first served), or fails with a {@link MapFullError}. @default "wait" */
@@ -77,4 +94,10 @@ export interface CloseOptions {
   readonly force?: boolean;
   /** After this many milliseconds the promise rejects and names who still holds what. */
   readonly timeout?: number;
+}
+
+/** @throws {RangeError} If it is no number, or less than `least`. */
+export function checkRange(name: string, given: unknown, least: number): void {
+  if (typeof given === "number" && given >= least) return;
+  throw new RangeError(`Expected ${name} to be a number of at least ${least}, received ${received(given)}`);
 }

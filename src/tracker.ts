@@ -74,10 +74,16 @@ export interface Tracker {
   opened(facts: ResourceFacts): ResourceRecord | undefined;
   context(context: object): ContextRecord | undefined;
   /**
-   * For an account that is asked for now and opened later, when the caller is no longer on the stack: what opens it
-   * as if from here. A tracker that takes stacks of some accounts only has none.
+   * For an account that is asked for now and opened later, when the caller is no longer on the stack, or too far up it:
+   * what opens it as if from here, and was decided here to be recorded or not.
+   *
+   * @param account The first one of a resource, another one of a resource that is recorded, or one that comes together
+   * with that of an earlier call. Without it, whichever it turns out to be: a tracker that records some resources only
+   * cannot tell then.
    */
-  here?(): OpenedThere;
+  here?(account?: "first" | "another" | OpenedThere): OpenedThere | undefined;
+  /** Milliseconds after which an open account of the kind is reported as held for too long; `Infinity` for never. */
+  patience?(kind: string): number;
 }
 
 /** How many resources of a kind were opened and freed. */

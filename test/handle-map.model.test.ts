@@ -2,13 +2,35 @@ import fc from "fast-check";
 import { describe, expect, it } from "vitest";
 import { MapClosedError } from "../src/errors";
 import { HandleMap } from "../src/handle-map";
+import type { OpenContext } from "../src/map-options";
 import { defineAsyncResource } from "../src/resource";
-import { until } from "./support/until";
+import { pause, Timers } from "./support/timers";
+import { turn, until } from "./support/until";
 
 interface Value {
   readonly key: string;
   readonly nr: number;
   freed: boolean;
+  /** Gives its place back: called when it has been freed. */
+  readonly leave: () => void;
+}
+
+/** How many are open or opening. What was given up on while it was opening does not count any more. */
+class Places {
+  taken = 0;
+  most = 0;
+
+  /** @returns Gives the place back, once. */
+  take(signal: { addEventListener(type: "abort", listener: () => void): void }): () => void {
+    this.most = Math.max(this.most, ++this.taken);
+    let left = false;
+    const leave = (): void => {
+      if (!left) this.taken--;
+      left = true;
+    };
+    signal.addEventListener("abort", leave);
+    return leave;
+  }
 }
 
 /** A world that counts what is open, with latencies and failures from one seeded sequence. */
@@ -21,17 +43,20 @@ function makeWorld(seed: number, exclusive: boolean, idle: number, max: number) 
   const latency = (): Promise<void> | undefined => {
     const turns = random(4);
     if (turns === 0) return undefined;
-    return turns < 3 ? new Promise((r) => setImmediate(r)) : new Promise((r) => setTimeout(r, random(3)));
+    return turns < 3 ? turn() : pause(random(3));
   };
   const faults: string[] = [];
   const live = new Map<string, number>();
-  const world = { opens: 0, frees: 0, most: 0, failures: 0, faults, live, random, latency };
+  const places = new Places();
+  const losers = new Set<() => void>();
+  const world = { opens: 0, frees: 0, failures: 0, losses: 0, places, losers, faults, live, random, latency };
   const free = async (value: Value): Promise<void> => {
     if (value.freed) faults.push(`${value.key}${value.nr} was freed twice`);
     value.freed = true;
     await latency();
     world.frees++;
     live.set(value.key, (live.get(value.key) as number) - 1);
+    value.leave();
     if (random(10) === 0) throw new Error("the free failed");
   };
   const Thing = defineAsyncResource({ kind: "thing", exclusive, free });
@@ -41,34 +66,59 @@ function makeWorld(seed: number, exclusive: boolean, idle: number, max: number) 
     max,
     onError: () => world.failures++,
     validate: idle === 0 ? undefined : () => Promise.resolve(latency()).then(() => random(12) > 0),
+    maxAge: idle === 2 ? 3 : Infinity,
+    lost: (_, lost) => {
+      losers.add(lost);
+      if (random(30) === 0) lost(new Error("lost at once"));
+      return () => {
+        world.losses++;
+        losers.delete(lost);
+      };
+    },
     open: async (key, { acquire, signal }) => {
-      await latency();
-      if (random(8) === 0) throw new Error("the open failed");
-      if (random(10) === 0 && max === Infinity) {
-        // Needs another key for a moment, in both directions: circles do come up.
-        const other = await acquire(`key ${random(20)}`);
-        await latency();
-        await other.decrRef().catch(() => {});
+      const leave = places.take(signal);
+      try {
+        return await open(key, { acquire, signal }, leave);
+      } catch (error) {
+        leave();
+        throw error;
       }
-      if (signal.aborted && random(2) === 0) throw signal.reason;
-      const nr = ++world.opens;
-      const now = (live.get(key) ?? 0) + 1;
-      live.set(key, now);
-      if (exclusive && now > 1) faults.push(`${key} is open ${now} times`);
-      let all = 0;
-      for (const count of live.values()) all += count;
-      world.most = Math.max(world.most, all);
-      return { key, nr, freed: false };
     },
   } as ConstructorParameters<typeof HandleMap<string, Value>>[0]);
+  async function open(
+    key: string,
+    { acquire, signal }: Pick<OpenContext<string, Value>, "acquire" | "signal">,
+    leave: () => void,
+  ): Promise<Value> {
+    await latency();
+    if (random(8) === 0) throw new Error("the open failed");
+    if (random(10) === 0 && max === Infinity) {
+      // Needs another key for a moment, in both directions: circles do come up.
+      const other = await acquire(`key ${random(20)}`);
+      await latency();
+      await other.decrRef().catch(() => {});
+    }
+    if (signal.aborted && random(2) === 0) throw signal.reason;
+    const nr = ++world.opens;
+    const now = (live.get(key) ?? 0) + 1;
+    live.set(key, now);
+    if (exclusive && now > 1) faults.push(`${key} is open ${now} times`);
+    return { key, nr, freed: false, leave };
+  }
   return { ...world, world, map, Thing };
 }
 
 async function play(seed: number, operations: number, exclusive: boolean, idle: number, max: number): Promise<void> {
-  const { world, map, Thing, random, latency, faults, live } = makeWorld(seed, exclusive, idle, max);
+  using timers = new Timers();
+  const { world, map, Thing, random, latency, faults, live, places, losers } = makeWorld(seed, exclusive, idle, max);
   const one = async (): Promise<void> => {
+    const { open, opening, idle: resting } = map.stats;
+    if (open + opening + resting !== map.size) faults.push(`${open}, ${opening} and ${resting} of ${map.size} entries`);
     const key = `key ${random(20)}`;
-    const what = random(20);
+    const what = random(22);
+    if (what === 20) {
+      for (const lose of losers) return lose();
+    }
     if (what === 0) return void map.invalidate(key);
     if (what === 1) return void map.touch(key);
     if (what === 2) {
@@ -78,7 +128,8 @@ async function play(seed: number, operations: number, exclusive: boolean, idle: 
       return void (await peeked?.decrRef().catch(() => {}));
     }
     const stop = random(5) === 0 ? new AbortController() : undefined;
-    const asked = map.acquire(key, { signal: stop?.signal as never });
+    const timeout = random(10) === 0 ? random(3) : Infinity;
+    const asked = map.acquire(key, { signal: stop?.signal as never, timeout });
     if (stop !== undefined) {
       void (async () => {
         await latency();
@@ -111,6 +162,12 @@ async function play(seed: number, operations: number, exclusive: boolean, idle: 
   expect(map.size).toBe(map.stats.idle);
   await map.close().catch(() => {});
   expect(faults).toEqual([]);
+  expect([timers.running, losers.size, places.taken]).toEqual([0, 0, 0]);
+  expect(places.most).toBeLessThanOrEqual(max);
+  if (operations > 1000) {
+    expect([timers.set > 0, world.losses > 0]).toEqual([true, true]);
+    if (max !== Infinity) expect(places.most).toBe(max);
+  }
   expect(world.opens).toBe(world.frees);
   expect([...live.values()].every((count) => count === 0)).toBe(true);
   expect([map.size, map.stats.leaving, Thing.stats.live, Thing.stats.opened]).toEqual([0, 0, 0, world.opens]);

@@ -1,36 +1,24 @@
-import { ASYNC_DISPOSE, Counted, ignore, isThenable, Kind, named, OPEN, REVOKED, warn } from "../account";
-import { type AsyncHandle, AsyncHandleImpl, type AsyncLoan } from "../async-handle";
-import { AcquireTimeoutError, type HolderFacts, MapClosedError, received, suppress } from "../errors";
+import { ASYNC_DISPOSE, Counted, count, ignore, Kind, named, OPEN, warn } from "../account";
+import { type AsyncHandle, AsyncHandleImpl } from "../async-handle";
+import { Closing } from "../closing";
+import {
+  type AcquireRefusedError,
+  AcquireTimeoutError,
+  type HolderFacts,
+  MapClosedError,
+  received,
+  suppress,
+} from "../errors";
 import { HandleImpl } from "../handle";
-import { abortController, aborted, after, now, onAbort, type Signal } from "../host";
+import type { HandleMap } from "../handle-map";
+import { abortController, aborted, now, onGivingUp } from "../host";
 import { firstAccount, holding } from "../map-entry";
-import type { AcquireOptions, CloseOptions } from "../map-options";
+import { type AcquireOptions, type CloseOptions, checkRange } from "../map-options";
 import { defineAsyncResource, familyOf } from "../resource";
-import { type OpenedThere, realm } from "../tracker";
-
-/** A pool, as {@link checkouts} sees it. */
-export interface PoolDriver<T> {
-  /** Takes a connection out of the pool. `signal` aborts when the caller has given up; one that arrives anyway is destroyed. */
-  readonly acquire: (context: { readonly signal: Signal }) => T | PromiseLike<T>;
-  /** Puts a healthy connection back. */
-  readonly release: (connection: T) => unknown;
-  /** Closes a connection that must not be used again, and takes it off the pool's books. */
-  readonly destroy: (connection: T) => unknown;
-  /** The name of the family in errors and reports. @default "connection" */
-  readonly kind?: string;
-  /** Names one connection in errors and reports; must not give secrets away. */
-  readonly label?: (connection: T) => string;
-  /** How long an acquire waits unless it says otherwise, in milliseconds. @default Infinity */
-  readonly timeout?: number;
-  /** Hears of connections that arrived too late and could not be destroyed; without it they are warnings. */
-  readonly onError?: (error: unknown) => void;
-}
-
-/** How a caller of {@link Checkouts.acquire} waits, and what it is called. */
-export interface CheckoutOptions extends AcquireOptions {
-  /** How long to wait, in milliseconds. */
-  readonly timeout?: number;
-}
+import { type OpenedThere, realm, type Tracker } from "../tracker";
+import { type Checkout, CheckoutImpl, type CheckoutLoan, type Out } from "./checkout";
+import { checkDriver, type PoolDriver } from "./pool-driver";
+import { Supply } from "./supply";
 
 /** Accounts in front of a pool. */
 export interface Checkouts<T> extends AsyncDisposable {
@@ -38,15 +26,18 @@ export interface Checkouts<T> extends AsyncDisposable {
    * Takes a connection out of the pool, under an account of its own: the caller owes its one reference, and giving it
    * back returns the connection, once. Whoever shares it during the checkout shares by `dup`.
    *
-   * A {@link AsyncHandle.borrow} on the handle that throws or rejects marks the connection as broken: it is destroyed
-   * instead of returned.
+   * A {@link Checkout.borrow} that throws or rejects marks the connection as broken: it is destroyed instead of returned.
    *
    * @returns A promise that rejects with what the pool failed with, with the signal's reason, with
-   * {@link AcquireTimeoutError}, which says who holds what and since when, or with {@link MapClosedError}.
+   * {@link AcquireTimeoutError}, which says who holds what and since when, with {@link AcquireRefusedError} or with
+   * {@link MapClosedError}.
    */
-  acquire(options?: CheckoutOptions): Promise<AsyncHandle<T>>;
-  /** Checks a connection out for one call, and gives it back after: destroyed if `body` failed, else returned. */
-  use<R>(body: (connection: T, loan: AsyncLoan<T>) => R, options?: CheckoutOptions): Promise<Awaited<R>>;
+  acquire(options?: AcquireOptions): Promise<Checkout<T>>;
+  /**
+   * Checks a connection out for one call, and gives it back after: destroyed if `body` failed, else returned. The loan's
+   * `signal` aborts when the connection is lost meanwhile.
+   */
+  use<R>(body: (connection: T, loan: CheckoutLoan<T>) => R, options?: AcquireOptions): Promise<Awaited<R>>;
   /**
    * Marks a connection as broken: it is destroyed instead of returned when its last reference is given back.
    *
@@ -60,53 +51,15 @@ export interface Checkouts<T> extends AsyncDisposable {
   /** Who holds what, and since when. */
   holders(): HolderFacts[];
   /**
-   * Refuses new acquires, rejects those that wait, and waits until all is given back (`force`: revokes and destroys it).
-   * The pool itself is ended by whoever made it, after this. Called again it returns the same promise, and may add to it.
+   * Refuses new acquires, rejects those that wait, and waits until all is given back, which from now on is destroyed
+   * (`force`: revokes it). The pool itself is ended by whoever made it, after this. Further calls are as those of
+   * {@link HandleMap.close}: one promise, and a new one after a `timeout` has run out.
    *
    * @returns A promise that rejects after `timeout` with a {@link MapClosedError} that names the holders that are left.
    */
   close(options?: CloseOptions): Promise<void>;
   /** The same as {@link close} without options. */
   [Symbol.asyncDispose](): Promise<void>;
-}
-
-/** One connection that is out. It does not reach the handle, which the garbage collector must be able to find dropped. */
-interface Out<T> {
-  readonly counted: Counted<T>;
-  readonly holder: string | undefined;
-  readonly since: number;
-  readonly account: WeakRef<HandleImpl<T>>;
-  broken: boolean;
-}
-
-/** The account of whoever checked out. What fails inside its borrows marks the connection. */
-class CheckedOut<T> extends AsyncHandleImpl<T> {
-  readonly #out: Out<T>;
-
-  constructor(account: HandleImpl<T>, out: Out<T>) {
-    super(account);
-    this.#out = out;
-  }
-
-  override borrow<R>(use: (value: T, loan: AsyncLoan<T>) => R): Promise<Awaited<R>> {
-    if (typeof use !== "function") return super.borrow(use);
-    return super.borrow((value, loan) => {
-      const broken = (error: unknown): never => {
-        this.#out.broken = true;
-        throw error;
-      };
-      try {
-        const result = use(value, loan);
-        return isThenable(result) ? (Promise.resolve(result).catch(broken) as R) : result;
-      } catch (error) {
-        return broken(error);
-      }
-    });
-  }
-
-  static out(value: object): Out<unknown> | undefined {
-    return #out in value ? (value.#out as unknown as Out<unknown>) : undefined;
-  }
 }
 
 /**
@@ -116,7 +69,10 @@ class CheckedOut<T> extends AsyncHandleImpl<T> {
  * like a first one, and a third caller is then given a connection in use. Here every checkout is an account of its own,
  * so the second release finds nothing to give back, and says so.
  *
- * @throws {TypeError} If a member is of the wrong type.
+ * Where handles are tracked with `heldTooLong`, a checkout that lasts longer is reported with the place it was asked for
+ * at; a limit that is longer than `timeout` comes too late for whoever waits, and is warned of.
+ *
+ * @throws {TypeError | RangeError} If a member is of the wrong type, or out of range.
  * @example Over a pool of your own
  * ```ts
  * const idle = ["connection 1", "connection 2"];
@@ -132,31 +88,29 @@ class CheckedOut<T> extends AsyncHandleImpl<T> {
  * ```
  */
 export function checkouts<T>(driver: PoolDriver<T>): Checkouts<T> {
-  for (const name of ["acquire", "release", "destroy"] as const) {
-    if (typeof driver[name] === "function") continue;
-    const what = received(driver[name]);
-    throw new TypeError(`Cannot make checkouts: expected ${name} to be a function, received ${what}`);
-  }
+  checkDriver(driver);
   return new CheckoutsImpl(driver);
 }
 
 class CheckoutsImpl<T> implements Checkouts<T> {
   readonly #driver: PoolDriver<T>;
+  readonly #kind: string;
   /** Counts all of them; each has one of its own, which knows its checkout. */
   readonly #counts: Kind<T>;
-  readonly #kind: string;
-  readonly #out = new Set<Out<T>>();
+  readonly #out = new Map<Counted<T>, Out<T>>();
   /** What ends each acquire that waits. */
   readonly #waiting = new Set<(error: unknown) => void>();
-  /** Frees under way, by the accounts that they end. */
-  #freeing = 0;
+  readonly #closing = new Closing(() => this.#out.size === 0 && this.#supply.leaving === 0);
+  readonly #supply: Supply<T>;
   #closed = false;
-  #closing: { readonly promise: Promise<void>; resolve(): void; reject(error: unknown): void } | undefined = undefined;
+  #checkedWith: Tracker | undefined = undefined;
 
   constructor(driver: PoolDriver<T>) {
     this.#driver = driver;
     this.#kind = driver.kind ?? "connection";
     this.#counts = familyOf<T>(defineAsyncResource<T>({ kind: this.#kind, free: ignore }))?.kind as Kind<T>;
+    this.#supply = new Supply(driver, () => this.#closing.settle());
+    this.#checkPatience();
   }
 
   get size(): number {
@@ -169,62 +123,52 @@ class CheckoutsImpl<T> implements Checkouts<T> {
 
   holders(): HolderFacts[] {
     const at = now();
-    return [...this.#out].map(({ counted, holder, since, account }) => {
-      const live = account.deref();
+    return [...this.#out].map(([{ label }, { holder, since, account }]) => {
+      const live = account?.deref();
       const opened = live && HandleImpl.record(live)?.sites().opened;
-      return { label: counted.label, holder, heldFor: at - since, opened };
+      return { label, holder, heldFor: at - since, opened };
     });
   }
 
-  acquire(options: CheckoutOptions = {}): Promise<AsyncHandle<T>> {
+  acquire(options: AcquireOptions = {}): Promise<Checkout<T>> {
     const { signal, holder, timeout = this.#driver.timeout ?? Infinity } = options;
     return new Promise((resolve, reject) => {
-      if (this.#closed) throw this.#closedError();
+      if (this.#closed) throw this.#closedError("acquire");
       const gaveUp = aborted([signal]);
       if (gaveUp !== undefined) throw gaveUp.reason;
-      if (typeof timeout !== "number" || !(timeout >= 0)) {
-        throw new RangeError(`Expected a timeout in milliseconds, received ${received(timeout)}`);
-      }
-      const here = realm.tracker?.here?.();
+      checkRange("timeout", timeout, 0);
+      this.#checkPatience();
+      const here = realm.tracker?.here?.("first");
       const abort = abortController();
       let over = false;
-      let stopTimer = ignore;
-      let stopSignal = ignore;
-      const finish = (): boolean => {
-        if (over) return false;
+      const finish = (): void => {
         over = true;
-        stopTimer();
-        stopSignal();
+        stop();
         this.#waiting.delete(giveUp);
-        return true;
       };
       const giveUp = (reason: unknown): void => {
-        if (!finish()) return;
+        finish();
         reject(reason);
         abort.abort(reason);
       };
+      const stop = onGivingUp([signal], timeout, () => this.#timeoutError(timeout), giveUp);
       this.#waiting.add(giveUp);
-      stopSignal = onAbort([signal], giveUp);
-      if (timeout !== Infinity) stopTimer = after(timeout, () => giveUp(this.#timeoutError(timeout)));
-      const arrived = (connection: T): void => {
-        if (finish()) resolve(this.#checkOut(connection, holder, here));
-        else this.#destroyLate(connection);
+      const arrived = (out: Out<T> | undefined): void => {
+        if (out === undefined) return;
+        if (over) return void this.#supply.destroy(out);
+        finish();
+        resolve(this.#checkOut(out, holder, here));
       };
       const failed = (error: unknown): void => {
-        if (finish()) reject(error);
+        if (over) return;
+        finish();
+        reject(error);
       };
-      try {
-        const { acquire } = this.#driver;
-        const acquired = acquire({ signal: abort.signal });
-        if (isThenable(acquired)) (acquired as PromiseLike<T>).then(arrived, failed);
-        else arrived(acquired);
-      } catch (error) {
-        failed(error);
-      }
+      this.#supply.take(abort.signal, () => over).then(arrived, failed);
     });
   }
 
-  async use<R>(body: (connection: T, loan: AsyncLoan<T>) => R, options?: CheckoutOptions): Promise<Awaited<R>> {
+  async use<R>(body: (connection: T, loan: CheckoutLoan<T>) => R, options?: AcquireOptions): Promise<Awaited<R>> {
     const handle = await this.acquire(options);
     let result: Awaited<R>;
     try {
@@ -240,77 +184,64 @@ class CheckoutsImpl<T> implements Checkouts<T> {
   }
 
   discard(handle: AsyncHandle<T>): void {
-    const out = CheckedOut.out(handle) as unknown as Out<T> | undefined;
-    if (out === undefined || !this.#out.has(out)) {
-      throw new TypeError(`Cannot discard ${received(handle)}: it is not checked out here`);
-    }
+    const account = AsyncHandleImpl.account(handle) as HandleImpl<T> | undefined;
+    const out = account?.alive ? this.#out.get(HandleImpl.counted(account)) : undefined;
+    if (out === undefined) throw new TypeError(`Cannot discard ${received(handle)}: it is not checked out here`);
     out.broken = true;
   }
 
   close({ force = false, timeout = Infinity }: CloseOptions = {}): Promise<void> {
+    checkRange("timeout", timeout, 0);
     this.#closed = true;
-    this.#closing ??= closing();
-    const { promise, reject } = this.#closing;
-    const error = this.#closedError();
+    const closing = this.#closing.begin(timeout, () => this.#lateError(timeout));
+    const error = this.#closedError("acquire");
     for (const giveUp of [...this.#waiting]) giveUp(error);
-    if (force) for (const { counted } of [...this.#out]) counted.revoke();
-    if (timeout !== Infinity) {
-      const stop = after(timeout, () => {
-        this.#closing = undefined;
-        const holders = this.holders();
-        const left = `${holders.length} not given back after ${timeout} ms: ${holding(holders)}`;
-        reject(new MapClosedError(`Cannot close the checkouts of kind ${this.#kind}: ${left}`, this.#facts(holders)));
-      });
-      promise.then(stop, stop);
+    for (const [counted, out] of force ? [...this.#out] : []) {
+      // Told first: whoever uses the connection now is to stop, and the revoke waits for him.
+      out.abort(this.#closedError("keep", counted.label));
+      counted.revoke();
     }
-    this.#settleClose();
-    return promise;
+    this.#closing.settle();
+    return closing;
   }
 
   [ASYNC_DISPOSE](): Promise<void> {
     return this.close();
   }
 
-  #checkOut(connection: T, holder: string | undefined, here: OpenedThere | undefined): AsyncHandle<T> {
-    const free = (value: T): unknown => this.#giveBack(out, value);
-    const counted = new Counted(new Kind<T>(this.#kind, free, true), connection, this.#label(connection), 0, 0, OPEN);
+  #checkOut(out: Out<T>, holder: string | undefined, here: OpenedThere | undefined): Checkout<T> {
+    const { connection } = out;
+    const free = (): unknown => this.#giveBack(counted, out);
+    const kind = new Kind<T>(this.#kind, free, true);
+    kind.settled = () => {
+      out.broken = true;
+    };
+    const counted = new Counted(kind, connection, this.#label(connection), 0, 0, OPEN);
     const open = () => firstAccount(counted, holder);
     const account = here === undefined ? open() : here(open);
     this.#counts.countOpened();
-    const out: Out<T> = { counted, holder, since: now(), account: new WeakRef(account), broken: false };
-    this.#out.add(out);
-    return new CheckedOut(account, out);
+    out.checkedOut(counted, account, holder);
+    this.#out.set(counted, out);
+    return new CheckoutImpl(account, out);
   }
 
-  /** What was revoked may be in the middle of anything: it does not go back either. */
-  #giveBack(out: Out<T>, connection: T): unknown {
-    this.#out.delete(out);
+  /** After the close nothing goes back: the pool is about to be ended, and what was revoked may be in the middle of anything. */
+  #giveBack(counted: Counted<T>, out: Out<T>): unknown {
+    this.#out.delete(counted);
     this.#counts.freed++;
-    this.#freeing++;
-    const { release, destroy } = this.#driver;
-    const settled = (): void => {
-      this.#freeing--;
-      this.#settleClose();
-    };
-    let returned: unknown;
-    try {
-      returned = out.broken || out.counted.state & REVOKED ? destroy(connection) : release(connection);
-    } catch (error) {
-      settled();
-      throw error;
-    }
-    if (isThenable(returned)) return Promise.resolve(returned).finally(settled);
-    settled();
-    return undefined;
+    return this.#supply.giveBack(out, !this.#closed);
   }
 
-  #destroyLate(connection: T): void {
-    const { destroy, onError = warn } = this.#driver;
-    Promise.resolve(connection).then(destroy).catch(onError);
-  }
-
-  #settleClose(): void {
-    if (this.#closing !== undefined && this.#out.size === 0 && this.#freeing === 0) this.#closing.resolve();
+  /** A hold is to be reported while those who wait for its end still do. Asked again whenever tracking was switched. */
+  #checkPatience(): void {
+    const { tracker } = realm;
+    if (tracker === this.#checkedWith) return;
+    this.#checkedWith = tracker;
+    const { timeout = Infinity } = this.#driver;
+    const patience = tracker?.patience?.(this.#kind) ?? Infinity;
+    if (patience === Infinity || patience <= timeout) return;
+    const late = `heldTooLong is ${patience} ms, and an acquire gives up after ${timeout} ms already`;
+    warn(new Error(`Cannot report ${this.#kind} held for too long in time: ${late}`));
   }
 
   #label(connection: T): string {
@@ -326,29 +257,26 @@ class CheckoutsImpl<T> implements Checkouts<T> {
     const holders = this.holders();
     const others = this.#waiting.size - 1;
     const who = holders.length === 0 ? "none is checked out" : `${holders.length} checked out, ${holding(holders)}`;
-    const ahead = others > 0 ? `; ${others} others wait` : "";
+    const ahead = others > 0 ? `; ${count(others, "other")} wait${others === 1 ? "s" : ""}` : "";
     return new AcquireTimeoutError(
       `Cannot acquire ${this.#kind}: none came within ${timeout} ms; ${who}${ahead}`,
       this.#facts(holders),
     );
   }
 
-  #closedError(): Error {
-    return new MapClosedError(`Cannot acquire ${named(this.#kind, "")}: the checkouts are closed`, this.#facts([]));
+  #lateError(timeout: number): Error {
+    const holders = this.holders();
+    const left = `${holders.length} not given back after ${timeout} ms: ${holding(holders)}`;
+    return new MapClosedError(`Cannot close the checkouts of kind ${this.#kind}: ${left}`, this.#facts(holders));
+  }
+
+  #closedError(verb: string, label = ""): Error {
+    const why = verb === "acquire" ? "the checkouts are closed" : "the checkouts were closed by force";
+    return new MapClosedError(`Cannot ${verb} ${named(this.#kind, label)}: ${why}`, this.#facts([]));
   }
 
   #facts(holders: HolderFacts[]) {
     const keys = holders.map(({ label }) => label);
     return { kind: this.#kind, label: "", refCount: holders.length, owed: 0, keys, holders };
   }
-}
-
-function closing(): { readonly promise: Promise<void>; resolve(): void; reject(error: unknown): void } {
-  let resolve = ignore;
-  let reject: (error: unknown) => void = ignore;
-  const promise = new Promise<void>((yes, no) => {
-    resolve = yes;
-    reject = no;
-  });
-  return { promise, resolve, reject };
 }

@@ -26,7 +26,7 @@ export type Endpoint = string | EndpointParts;
 export interface EndpointOptions {
   /** The port of an endpoint that names none. Without it such an endpoint is refused. */
   readonly defaultPort?: number;
-  /** What the names and addresses of this machine (`localhost`, `127.0.0.0/8`, `::1`) all become: only you know that your servers listen on all of them. */
+  /** What the names and addresses of this machine (`localhost`, `127.0.0.0/8`, also as `::ffff:127.0.0.1`, and `::1`) all become: only you know that your servers listen on all of them. */
   readonly loopback?: string;
 }
 

@@ -2,41 +2,7 @@ import { ASYNC_DISPOSE, isThenable } from "../account";
 import { AutoMemory } from "../auto-memory";
 import { received, suppress } from "../errors";
 import type { Handle } from "../handle";
-import { defineResource, type ResourceStats } from "../resource";
-
-/** One entry of a replicated log. */
-export interface LogEntry {
-  readonly index: number;
-  readonly term: number;
-  readonly type: "data" | "configuration" | "no-op";
-  readonly data: Uint8Array | string | undefined;
-}
-
-/** Makes a log entry; the caller owes the handle's one reference. */
-export interface LogEntryOpener {
-  /** @throws {TypeError} If the index or the term is no natural number. */
-  (fields: Pick<LogEntry, "index" | "term"> & Partial<LogEntry>): Handle<LogEntry>;
-  /** Entries alive now, and so far. */
-  readonly stats: ResourceStats;
-}
-
-const Entries = /* @__PURE__ */ defineResource<LogEntry, [LogEntry]>({
-  kind: "log-entry",
-  open: (entry) => entry,
-  free: () => {},
-  label: ({ index, term }) => `${index} (term ${term})`,
-  bytes: ({ data }) => data?.length ?? 0,
-});
-
-export const logEntry: LogEntryOpener = /* @__PURE__ */ Object.defineProperty(
-  ({ index, term, type = "data", data }: Parameters<LogEntryOpener>[0]): Handle<LogEntry> => {
-    checkIndex("make a log entry", "index", index);
-    checkIndex("make a log entry", "term", term);
-    return Entries.open(Object.freeze({ index, term, type, data }));
-  },
-  "stats",
-  { get: () => Entries.stats },
-) as LogEntryOpener;
+import { checkIndex, type LogEntry } from "./log-entry";
 
 /** Where an {@link EntryLog} writes its entries. */
 export interface EntryStorage {
@@ -51,6 +17,14 @@ export interface EntryLogOptions {
   readonly storage?: EntryStorage;
   /** The index of the first entry. @default 1 */
   readonly firstIndex?: number;
+  /**
+   * Whether memory keeps its account on an entry that was applied until the entry is truncated. Without it the account is
+   * given back as soon as {@link EntryLog.appliedIndex} says so, and what is written already is freed: reading it again is
+   * the storage's affair (BRaft `LogManager::set_applied_id`).
+   *
+   * @default true
+   */
+  readonly keepApplied?: boolean;
 }
 
 /**
@@ -62,7 +36,8 @@ export type AppendOutcome = "stored" | "gap" | "applied" | "conflict" | "refused
 
 /**
  * A log that owns its entries. Memory and storage hold each an account of their own, which reports name "memory" and
- * "storage": the storage's until the write is done, the memory's until the entry is truncated.
+ * "storage": the storage's until the write is done, the memory's until the entry is truncated, or applied where
+ * `keepApplied` is off.
  *
  * @example Whatever becomes of an append, the caller owes nothing after it
  * ```ts
@@ -83,7 +58,11 @@ export interface EntryLog extends AsyncDisposable {
   readonly size: number;
   /** Refuses every append while it is set. */
   readonly: boolean;
-  /** The last index that was applied: entries up to it cannot be overwritten. @throws {RangeError} When set back, or beyond the last entry. */
+  /**
+   * The last index that was applied: entries up to it cannot be overwritten, and with `keepApplied` off they leave memory.
+   *
+   * @throws {RangeError} When set back, or beyond the last entry.
+   */
   appliedIndex: number;
   /**
    * Takes over the caller's references, in every outcome and before it returns, and empties the array. One append
@@ -93,7 +72,7 @@ export interface EntryLog extends AsyncDisposable {
    * @throws {TypeError} Synchronously, if `entries` is no array.
    */
   append(entries: Handle<LogEntry>[]): Promise<AppendOutcome>;
-  /** A new account on an entry, which the caller owes, or `undefined` if the log does not have it. */
+  /** A new account on an entry, which the caller owes, or `undefined` if it is not in memory. */
   get(index: number, holder?: string): Handle<LogEntry> | undefined;
   /** Gives back the entries before `firstKept`. @returns A promise that rejects with what the storage failed with. */
   truncatePrefix(firstKept: number): Promise<void>;
@@ -113,23 +92,28 @@ export interface EntryLogConstructor {
 
 export const EntryLog: EntryLogConstructor = class EntryLog implements EntryLog {
   readonly #storage: EntryStorage | undefined;
+  readonly #keepApplied: boolean;
   /** The memory's accounts, without holes. */
   #entries: Handle<LogEntry>[] = [];
   #first: number;
+  /** The index of the first entry in memory: what is before it in the log was applied, and not kept. */
+  #kept: number;
   #applied = 0;
   /** What runs now; `undefined` when nothing does. */
   #running: Promise<unknown> | undefined = undefined;
   #ended: Promise<void> | undefined = undefined;
   readonly = false;
 
-  constructor({ storage, firstIndex = 1 }: EntryLogOptions = {}) {
+  constructor({ storage, firstIndex = 1, keepApplied = true }: EntryLogOptions = {}) {
     for (const name of ["append", "truncate"] as const) {
       if (storage === undefined || typeof storage[name] === "function") continue;
       throw new TypeError(`Cannot make an EntryLog: expected a storage with ${name}(), received ${received(storage)}`);
     }
     checkIndex("make an EntryLog", "firstIndex", firstIndex);
     this.#storage = storage;
+    this.#keepApplied = keepApplied;
     this.#first = firstIndex;
+    this.#kept = firstIndex;
   }
 
   get firstIndex(): number {
@@ -137,7 +121,7 @@ export const EntryLog: EntryLogConstructor = class EntryLog implements EntryLog 
   }
 
   get lastIndex(): number {
-    return this.#first + this.#entries.length - 1;
+    return this.#kept + this.#entries.length - 1;
   }
 
   get size(): number {
@@ -155,6 +139,7 @@ export const EntryLog: EntryLogConstructor = class EntryLog implements EntryLog 
       );
     }
     this.#applied = index;
+    if (!this.#keepApplied) giveBack(this.#forget(index + 1));
   }
 
   append(entries: Handle<LogEntry>[]): Promise<AppendOutcome> {
@@ -170,13 +155,13 @@ export const EntryLog: EntryLogConstructor = class EntryLog implements EntryLog 
   }
 
   get(index: number, holder?: string): Handle<LogEntry> | undefined {
-    return this.#entries[index - this.#first]?.dup(holder);
+    return this.#entries[index - this.#kept]?.dup(holder);
   }
 
   truncatePrefix(firstKept: number): Promise<void> {
     checkIndex("truncate", "index", firstKept);
     return this.#serially(async () => {
-      const removed = this.#entries.splice(0, Math.max(0, firstKept - this.#first));
+      const removed = this.#forget(firstKept);
       // A prefix that ends after the log leaves an empty log there.
       if (firstKept > this.#first) this.#first = firstKept;
       await this.#truncated(removed);
@@ -196,6 +181,7 @@ export const EntryLog: EntryLogConstructor = class EntryLog implements EntryLog 
       const removed = this.#entries;
       this.#entries = [];
       this.#first = next;
+      this.#kept = next;
       this.#applied = 0;
       await this.#truncated(removed);
     });
@@ -203,10 +189,13 @@ export const EntryLog: EntryLogConstructor = class EntryLog implements EntryLog 
 
   [ASYNC_DISPOSE](): Promise<void> {
     this.#ended ??= (async () => {
-      await this.#running;
-      const removed = this.#entries;
-      this.#entries = [];
-      giveBack(removed);
+      try {
+        await this.#running;
+      } finally {
+        const removed = this.#entries;
+        this.#entries = [];
+        giveBack(removed);
+      }
     })();
     return this.#ended;
   }
@@ -226,23 +215,28 @@ export const EntryLog: EntryLogConstructor = class EntryLog implements EntryLog 
     if (this.#running === done) this.#running = undefined;
   }
 
-  async #append(given: readonly Handle<LogEntry>[]): Promise<AppendOutcome> {
+  /** @param given What it takes out of this array it has given back; the rest is its caller's to give back. */
+  async #append(given: Handle<LogEntry>[]): Promise<AppendOutcome> {
     if (this.readonly || this.#ended !== undefined || !given.every(isLive)) return "refused";
     const refusal = this.#check(given.map(({ value }) => value));
     if (refusal !== undefined) return refusal;
-    const fresh = given.filter(({ value }) => value.index >= this.#first && this.#termOf(value.index) !== value.term);
+    const fresh = given.filter(({ value }) => value.index >= this.#kept && this.#termOf(value.index) !== value.term);
     const first = fresh[0]?.value.index;
     if (first === undefined) return "stored";
     const replaced = this.#cut(first - 1);
-    const stored = fresh.map((entry) => entry.dup("storage"));
-    this.#entries.push(...fresh.map((entry) => entry.dup("memory")));
+    const stored: Handle<LogEntry>[] = [];
     try {
-      if (replaced.length > 0) await this.#truncated(replaced, first - 1);
+      for (const entry of fresh) {
+        stored.push(entry.dup("storage"));
+        this.#entries.push(entry.dup("memory"));
+      }
+      giveBack(given.splice(0));
+      if (replaced.length > 0) await this.#truncated(replaced.splice(0), first - 1);
       await this.#storage?.append(stored.map(({ value }) => value));
     } catch (error) {
-      giveBack(stored);
+      giveBack(stored.splice(0));
       try {
-        await this.#truncated(this.#cut(first - 1));
+        await this.#truncated([...replaced, ...this.#cut(first - 1)]);
       } catch (failed) {
         throw suppress(failed, error);
       }
@@ -257,21 +251,31 @@ export const EntryLog: EntryLogConstructor = class EntryLog implements EntryLog 
     if (head === undefined) return "stored";
     if (head.index > this.lastIndex + 1) return "gap";
     if (entries.some(({ index }, i) => index !== head.index + i)) return "gap";
-    // What was truncated from the front was applied before.
-    const applied = Math.max(this.#applied, this.#first - 1);
+    // What has left memory at the front was applied before.
+    const applied = Math.max(this.#applied, this.#kept - 1);
     const settled = entries.filter(({ index }) => index <= applied);
-    if (settled.some(({ index, term }) => index >= this.#first && this.#termOf(index) !== term)) return "conflict";
+    if (settled.some(({ index, term }) => index >= this.#kept && this.#termOf(index) !== term)) return "conflict";
     if (settled.length === entries.length) return "applied";
     return undefined;
   }
 
   #termOf(index: number): number | undefined {
-    return this.#entries[index - this.#first]?.value.term;
+    return this.#entries[index - this.#kept]?.value.term;
+  }
+
+  /** Takes the entries before `first` out of memory. */
+  #forget(first: number): Handle<LogEntry>[] {
+    if (first <= this.#kept) return [];
+    const removed = this.#entries.splice(0, first - this.#kept);
+    this.#kept = first;
+    return removed;
   }
 
   /** Takes the entries after `last` out of memory. */
   #cut(last: number): Handle<LogEntry>[] {
-    const removed = this.#entries.splice(Math.max(0, last + 1 - this.#first));
+    const removed = this.#entries.splice(Math.max(0, last + 1 - this.#kept));
+    // The log ends before what memory has kept, but not before its own beginning.
+    if (last + 1 < this.#kept) this.#kept = Math.max(last + 1, this.#first);
     if (this.#applied > this.lastIndex) this.#applied = Math.max(0, this.lastIndex);
     return removed;
   }
@@ -297,9 +301,4 @@ function isHandle(value: unknown): value is Handle<LogEntry> {
 
 function isLive(entry: Handle<LogEntry>): boolean {
   return isHandle(entry) && entry.alive && Number.isInteger(entry.value.index);
-}
-
-function checkIndex(verb: string, name: string, index: unknown): void {
-  if (typeof index === "number" && Number.isInteger(index) && index >= 0) return;
-  throw new TypeError(`Cannot ${verb}: expected ${name} to be a natural number, received ${received(index)}`);
 }

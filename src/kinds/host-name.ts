@@ -42,5 +42,5 @@ function parse(host: string): string | undefined {
 }
 
 function isLoopback(host: string): boolean {
-  return /^(?:localhost|(?:.+\.)localhost|127(?:\.\d+){3}|\[::1\])$/.test(host);
+  return /^(?:localhost|(?:.+\.)localhost|127(?:\.\d+){3}|\[::1\]|\[::ffff:127(?:\.\d+){3}\])$/.test(host);
 }

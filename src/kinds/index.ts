@@ -1,4 +1,5 @@
-export { type CheckoutOptions, type Checkouts, checkouts, type PoolDriver } from "./checkouts";
+export type { Checkout, CheckoutLoan } from "./checkout";
+export { type Checkouts, checkouts } from "./checkouts";
 export {
   type ConnectContext,
   ConnectionMap,
@@ -18,16 +19,15 @@ export {
   type EntryLogConstructor,
   type EntryLogOptions,
   type EntryStorage,
-  type LogEntry,
-  type LogEntryOpener,
-  logEntry,
 } from "./entry-log";
+export type { Key, KeyStore, TypeOf } from "./key";
 export {
-  type Key,
   type KeyOptions,
-  type KeyStore,
   Keyspace,
   type KeyspaceConstructor,
   type KeyspaceOptions,
+  type KeyVisitor,
   type ModifiedListener,
 } from "./keyspace";
+export { type LogEntry, type LogEntryOpener, logEntry } from "./log-entry";
+export type { PoolDriver } from "./pool-driver";

@@ -117,16 +117,11 @@ class FullTracker implements Tracker {
   }
 
   here(): OpenedThere {
-    const log = this.#log;
-    // Read at once: whoever waits may wait for long, and an unread stack keeps what is on it.
-    const place = log.read(capture(this.#session, "openLimit"));
-    return (open) => {
-      const before = log.tail;
-      const opened = open();
-      const account = log.tail;
-      if (account !== undefined && account !== before) account.opened = place;
-      return opened;
-    };
+    return openedAt(this.#log, capture(this.#session, "openLimit"));
+  }
+
+  patience(kind: string): number {
+    return this.#session.patience(kind);
   }
 
   context(context: object): Context {
@@ -153,6 +148,9 @@ class SampledTracker implements Tracker {
   #drawn = 0;
   #at = elapsed();
   #spent = 0;
+  /** The weight of what is being opened, if that was decided when it was asked for. */
+  #decided: number | undefined = undefined;
+  readonly #weights = new WeakMap<OpenedThere, number>();
 
   constructor(log: Detector, session: Session, random: () => number = Math.random) {
     this.#log = log;
@@ -161,8 +159,36 @@ class SampledTracker implements Tracker {
   }
 
   wants(): boolean {
-    return --this.#left > 0 ? false : this.#draw();
+    if (this.#decided === undefined) return --this.#left > 0 ? false : this.#draw();
+    this.#drawn = this.#decided;
+    return this.#decided > 0;
   }
+
+  here(account?: "first" | "another" | OpenedThere): OpenedThere | undefined {
+    if (account === undefined || account === this.#unrecorded) return account;
+    if (account === "first" && !this.wants()) return this.#unrecorded;
+    const weight = typeof account === "function" ? (this.#weights.get(account) ?? 0) : this.#drawn;
+    const there = openedAt(this.#log, capture(this.#session, "openLimit"));
+    const decided: OpenedThere = (open) => this.#decide(weight, () => there(open));
+    this.#weights.set(decided, weight);
+    return decided;
+  }
+
+  patience(kind: string): number {
+    return this.#session.patience(kind);
+  }
+
+  /** Opens something of which it was decided before whether it is recorded, and for how many it stands. */
+  #decide<R>(weight: number, open: () => R): R {
+    this.#decided = weight;
+    try {
+      return open();
+    } finally {
+      this.#decided = undefined;
+    }
+  }
+
+  readonly #unrecorded: OpenedThere = (open) => this.#decide(0, open);
 
   #draw(): boolean {
     this.#drawn = this.#weight;
@@ -189,6 +215,19 @@ class SampledTracker implements Tracker {
   context(): undefined {
     return undefined;
   }
+}
+
+/** Records what is opened as opened where a stack was taken. */
+function openedAt(log: Detector, taken: Error | undefined): OpenedThere {
+  // Read at once: whoever waits may wait for long, and an unread stack keeps what is on it.
+  const place = log.read(taken);
+  return (open) => {
+    const before = log.tail;
+    const opened = open();
+    const account = log.tail;
+    if (account !== undefined && account !== before) account.opened = place;
+    return opened;
+  };
 }
 
 /** Records the watched kinds, without stacks, while nothing else is recorded. */

@@ -1,55 +1,35 @@
 import type { Handle } from "../../src/handle";
-import { EntryLog, type LogEntry, logEntry } from "../../src/kinds/entry-log";
+import { EntryLog } from "../../src/kinds/entry-log";
+import { type LogEntry, logEntry } from "../../src/kinds/log-entry";
 import { withoutLeaks } from "../../src/testing/index";
-import { expectNoWayOutToLeak, type Fault } from "../support/faults";
+import { expectNoWayOutToLeak, type Trial } from "../support/faults";
+import { type Injected, inject } from "../support/inject";
 import { type Incident, messageOf, rejectionOf } from "./incident";
+import type * as functions from "./prepare-entry";
+import { NaiveEntry, prepare, prepareForgetful, prepareNaive } from "./prepare-entry";
 
-const EREADONLY = 30;
+const file = "test/incidents/prepare-entry.ts";
+const library = "src/kinds/log-entry.ts";
 
-/** An entry as BRaft counts it. */
-class NaiveEntry {
-  refs = 1;
-  readonly index: number;
-  constructor(index: number) {
-    this.index = index;
-  }
+/** The module with a point at everything that one of its functions does. */
+export function forced(name: string): Promise<Injected<typeof functions & { logEntry: typeof logEntry }>> {
+  return inject([file, library], [{ file, functions: [name], at: "everywhere" }]);
 }
 
-/** The shape of the replicator's prepare_entry: the reference is taken above, and given back on all paths but one. */
-function prepareNaive(entry: NaiveEntry, readonlyIndex: number): number {
-  entry.refs++;
-  if (entry.index > readonlyIndex) {
-    // The entry is not sent while the node is read-only: early return, and the reference stays.
-    return EREADONLY;
-  }
-  entry.refs--;
-  return 0;
-}
-
-/** The same function over handles, with the same mistake. */
-function prepareForgetful(entry: Handle<LogEntry>, readonlyIndex: number, fault?: Fault): number {
-  const held = entry.dup("prepare_entry");
-  if (fault?.point("read-only") || entry.value.index > readonlyIndex) return EREADONLY;
-  held.decrRef();
-  return 0;
-}
-
-/** And without it: whatever way the function is left, the account is paid. */
-export function prepare(entry: Handle<LogEntry>, readonlyIndex: number, fault?: Fault): number {
-  using held = entry.dup("prepare_entry");
-  if (fault?.point("read-only") || held.value.index > readonlyIndex) return EREADONLY;
-  fault?.point("send");
-  return 0;
-}
-
-export function trial(prepare: (entry: Handle<LogEntry>, readonlyIndex: number, fault?: Fault) => number) {
+/** What the function under test does to the count of an entry that somebody else holds. */
+export function trial(name: "prepare" | "prepareForgetful", readonlyIndex: number): ForgetfulTrial {
   return {
-    setup: () => logEntry({ index: 7, term: 1, data: "x" }),
-    run: (entry: Handle<LogEntry>, fault: Fault) => prepare(entry, 100, fault),
-    count: (entry: Handle<LogEntry>) => entry.refCount,
-    ways: ["throw", "return"] as const,
+    setup: ({ logEntry, [name]: prepare }) => ({ entry: logEntry({ index: 7, term: 1, data: "x" }), prepare }),
+    run: ({ entry, prepare }) => prepare(entry, readonlyIndex),
+    count: ({ entry }) => entry.refCount,
+    end: ({ entry }) => entry.decrRef(),
   };
 }
+
+type ForgetfulTrial = Trial<
+  typeof functions & { logEntry: typeof logEntry },
+  { entry: Handle<LogEntry>; prepare: typeof prepare }
+>;
 
 export const incident: Incident = {
   title: "A read-only node returns early and keeps the entry, once per retry (BRaft, replicator)",
@@ -64,7 +44,8 @@ export const incident: Incident = {
   },
   async told(say) {
     say("every way out of the function is forced, and the references are compared:");
-    const ways = await rejectionOf(expectNoWayOutToLeak(trial(prepareForgetful)));
+    const readWrite = expectNoWayOutToLeak(await forced("prepareForgetful"), trial("prepareForgetful", 100));
+    const ways = await rejectionOf(readWrite);
     say("and a test that only runs the retries is told what they left, and where they took it:");
     const report = messageOf(() =>
       withoutLeaks(() => {
@@ -76,8 +57,8 @@ export const incident: Incident = {
     return `${ways}\n\n${report}`;
   },
   async cure(say) {
-    const ways = await expectNoWayOutToLeak(trial(prepare));
-    say(`${ways} ways out of the function are forced, none leaks`);
+    const { ways } = await expectNoWayOutToLeak(await forced("prepare"), trial("prepare", 100));
+    say(`${ways.length} ways out of the function are forced, none leaks`);
     const live = logEntry.stats.live;
     await using log = new EntryLog();
     await log.append([logEntry({ index: 1, term: 1, data: "x" })]);

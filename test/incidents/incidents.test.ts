@@ -11,7 +11,7 @@ const expected: Record<string, { damage: number; said: RegExp }> = {
   },
   "braft-early-return": {
     damage: 1_000,
-    said: /2 of 3 ways out leak:\n {2}throw at "read-only": 1 counted before, 2 after.*\nlastref: 1000 leaks in 1 group \(level full\)\n\nheld {2}log-entry {2}1000 from one site.*"7 \(term 1\)", 1000 of 1001 still held\n {2}opened +prepareForgetful \(.*braft-early-return\.ts.*held by +prepare_entry: owes 1/s,
+    said: /4 of 19 ways out leak:\n {2}throw at test\/incidents\/prepare-entry\.ts:29, if \(.*\nlastref: 1000 leaks in 1 group \(level full\)\n\nheld {2}log-entry {2}1000 from one site.*"7 \(term 1\)", 1000 of 1001 still held\n {2}opened +prepareForgetful \(.*prepare-entry\.ts.*held by +prepare_entry: owes 1/s,
   },
   "redis-lock-expiry": {
     damage: 1,

@@ -1,25 +1,18 @@
-import { connect, type Socket } from "node:net";
+import type { Socket } from "node:net";
 import { inspect } from "node:util";
 import { describe, expect, it } from "vitest";
 import type { ConnectionMapOptions } from "../../src/kinds/connection-map";
 import { ConnectionMap } from "../../src/kinds/connection-map";
-import { startSockets } from "../support/sockets";
+import { dial, onceLost, startSockets } from "../support/sockets";
 import { until } from "../support/until";
-
-function dial(host: string | undefined, port: number | undefined): Promise<Socket> {
-  return new Promise((resolve, reject) => {
-    const socket = connect({ host, port: port ?? 0, family: 4 });
-    socket.once("error", reject);
-    socket.once("connect", () => resolve(socket));
-  });
-}
 
 function links(options: Partial<ConnectionMapOptions<Socket>> = {}) {
   return new ConnectionMap<Socket>({
-    open: (_, { endpoint }) => dial(endpoint.host, endpoint.port),
+    open: (_, { endpoint }) => dial(endpoint.port ?? 0, endpoint.host),
     free: (socket) =>
-      new Promise((resolve) => {
-        socket.once("close", () => resolve(undefined));
+      new Promise<void>((resolve) => {
+        if (socket.closed) return resolve();
+        socket.once("close", () => resolve());
         socket.destroy();
       }),
     ...options,
@@ -67,6 +60,60 @@ describe("ConnectionMap", () => {
     expect([peeked !== undefined, map.touch(asked), map.invalidate(asked)]).toEqual([true, true, true]);
     await until(() => server.open === 0);
     expect(map.size).toBe(0);
+  });
+
+  it("removes a connection that dies while it is idle, frees it once, and opens a new one", async () => {
+    await using server = await startSockets();
+    const freed: Socket[] = [];
+    const map = links({
+      idle: Infinity,
+      lost: onceLost,
+      free: (socket) => {
+        freed.push(socket);
+        socket.destroy();
+      },
+    });
+    const where = `127.0.0.1:${server.port}`;
+    const first = await map.acquire(where);
+    const socket = first.value;
+    await first.decrRef();
+    await until(() => server.open === 1);
+    server.cut();
+    await until(() => map.size === 0);
+    await until(() => socket.closed && socket.listenerCount("error") === 0);
+    expect([freed, map.stats.idle, map.stats.leaving]).toEqual([[socket], 0, 0]);
+    await using second = await map.acquire(where);
+    expect([second.value === socket, server.accepted]).toEqual([false, 2]);
+  });
+
+  it("replaces one that dies in use: its holders keep it until they give it back, and nothing is unhandled", async () => {
+    await using server = await startSockets();
+    const map = links({ lost: onceLost });
+    const where = `127.0.0.1:${server.port}`;
+    const [a, b] = await Promise.all([map.acquire(where), map.acquire(where)]);
+    await until(() => server.open === 1);
+    server.cut();
+    await until(() => map.size === 0);
+    const next = await map.acquire(where);
+    expect([a.value === b.value, a.value.destroyed, next.value === a.value]).toEqual([true, true, false]);
+    await Promise.all([a.decrRef(), b.decrRef()]);
+    expect([map.stats.leaving, next.value.destroyed]).toEqual([0, false]);
+    await next.decrRef();
+    await until(() => server.open === 0);
+  });
+
+  it("closes a connection at its greatest age: an idle one at once, one in use when it is given back", async () => {
+    await using server = await startSockets();
+    const map = links({ idle: Infinity, maxAge: 30 });
+    const where = `127.0.0.1:${server.port}`;
+    await (await map.acquire(where)).decrRef();
+    await until(() => map.size === 0 && server.open === 0);
+    const held = await map.acquire(where);
+    await until(() => map.size === 0);
+    expect([held.value.destroyed, map.stats.leaving]).toEqual([false, 1]);
+    await held.decrRef();
+    await until(() => server.open === 0);
+    expect(map.stats.leaving).toBe(0);
   });
 
   it("gives the password to the open only: no label, error or printout has it", async () => {

@@ -64,7 +64,16 @@ describe("canonicalEndpoint()", () => {
   });
 
   it("makes one of all names of this machine only when told to", () => {
-    const names = ["localhost:1", "LOCALHOST.:1", "127.0.0.1:1", "127.1:1", "127.3.2.1:1", "[::1]:1", "db.localhost:1"];
+    const names = [
+      "localhost:1",
+      "LOCALHOST.:1",
+      "127.0.0.1:1",
+      "127.1:1",
+      "127.3.2.1:1",
+      "[::1]:1",
+      "[::ffff:7f00:1]:1",
+      "db.localhost:1",
+    ];
     const loopback = "127.0.0.1";
     expect(new Set(names.map((name) => canonicalEndpoint(name, { loopback })))).toEqual(new Set(["127.0.0.1:1"]));
     expect(canonicalEndpoint("localhost.example:1", { loopback })).toBe("localhost.example:1");

@@ -2,9 +2,11 @@ import { mkdtemp, open, readFile, rm, truncate as truncateFile } from "node:fs/p
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { afterAll, beforeEach, describe, expect, it } from "vitest";
-import { UseAfterFreeError } from "../../src/errors";
+import { AutoMemory } from "../../src/auto-memory";
+import { RefCountError, UseAfterFreeError } from "../../src/errors";
 import type { Handle } from "../../src/handle";
-import { EntryLog, type EntryStorage, type LogEntry, logEntry } from "../../src/kinds/entry-log";
+import { EntryLog, type EntryStorage } from "../../src/kinds/entry-log";
+import { type LogEntry, logEntry } from "../../src/kinds/log-entry";
 import { deferred, turn } from "../support/until";
 
 const folders: string[] = [];
@@ -69,6 +71,8 @@ describe("logEntry()", () => {
     entry.decrRef();
     expect(alive()).toBe(0);
     expect(() => entry.value).toThrow(UseAfterFreeError);
+    for (let i = 0; i < 3; i++) expect(() => entry.decrRef()).toThrow(RefCountError);
+    expect(alive()).toBe(0);
     expect(() => logEntry({ index: -1, term: 1 })).toThrow(TypeError);
   });
 });
@@ -81,7 +85,7 @@ describe("EntryLog.append()", () => {
     const observer = entry.dup("observer");
     const given = [entry];
     const appending = log.append(given);
-    expect([given.length, observer.refCount, log.lastIndex]).toEqual([0, 4, 1]);
+    expect([given.length, observer.refCount, log.lastIndex, entry.alive]).toEqual([0, 3, 1, false]);
     gate.resolve();
     expect(await appending).toBe("stored");
     expect(observer.refCount).toBe(2);
@@ -199,6 +203,95 @@ describe("EntryLog.append()", () => {
   });
 });
 
+describe("EntryLog, keepApplied: false", () => {
+  it("counts two for memory and storage, one when it is written, none when it is applied as well", async () => {
+    const gate = deferred();
+    const log = new EntryLog({ storage: { append: () => gate.promise, truncate: () => {} }, keepApplied: false });
+    const watched = logEntry({ index: 1, term: 1 });
+    const weak = watched.weak();
+    const appending = log.append([watched]);
+    const count = (): number => {
+      const seen = weak.upgrade();
+      const others = (seen?.refCount ?? 1) - 1;
+      seen?.decrRef();
+      return others;
+    };
+    expect([count(), alive()]).toEqual([2, 1]);
+    gate.resolve();
+    expect(await appending).toBe("stored");
+    expect([count(), alive(), log.size]).toEqual([1, 1, 1]);
+    log.appliedIndex = 1;
+    expect([count(), alive(), log.size]).toEqual([0, 0, 0]);
+    await log[Symbol.asyncDispose]();
+  });
+
+  it("ends at exactly the observer's reference, also when it is applied before it is written", async () => {
+    const gate = deferred();
+    const log = new EntryLog({ storage: { append: () => gate.promise, truncate: () => {} }, keepApplied: false });
+    const [entry] = entries(1, 1) as [Handle<LogEntry>];
+    const observer = entry.dup("observer");
+    const appending = log.append([entry]);
+    log.appliedIndex = 1;
+    expect(observer.refCount).toBe(2);
+    gate.resolve();
+    await appending;
+    expect([observer.refCount, alive()]).toEqual([1, 1]);
+    observer.decrRef();
+    await log[Symbol.asyncDispose]();
+    expect(alive()).toBe(0);
+  });
+
+  it("keeps the log's ends and the storage, refuses what was applied, and goes on after it", async () => {
+    const { storage, lines } = await fileStorage();
+    await using log = new EntryLog({ storage, keepApplied: false });
+    await log.append(entries(1, 4));
+    const third = log.get(3);
+    log.appliedIndex = 3;
+    expect([log.firstIndex, log.lastIndex, log.size, log.get(2), alive()]).toEqual([1, 4, 1, undefined, 2]);
+    expect(third?.value.data).toBe("d3");
+    third?.decrRef();
+    expect(await log.append(entries(1, 3))).toBe("applied");
+    expect(await log.append(entries(3, 5))).toBe("stored");
+    expect(await log.append(entries(7, 7))).toBe("gap");
+    await log.truncatePrefix(2);
+    expect([log.firstIndex, await lines()]).toEqual([2, ["2 1 d2", "3 1 d3", "4 1 d4", "5 1 d5"]]);
+    await log.truncateSuffix(2);
+    expect([log.firstIndex, log.lastIndex, log.appliedIndex, log.size, alive()]).toEqual([2, 2, 2, 0, 0]);
+    expect(await log.append(entries(3, 3, 2))).toBe("stored");
+    expect([log.get(3)?.[Symbol.dispose](), await lines()]).toEqual([undefined, ["2 1 d2", "3 2 d3"]]);
+    await log.truncatePrefix(9);
+    expect([log.firstIndex, log.lastIndex, alive()]).toEqual([9, 8, 0]);
+  });
+
+  it("takes out what a failing storage did not write, applied or not", async () => {
+    const { storage, lines, control } = await fileStorage();
+    await using log = new EntryLog({ storage, keepApplied: false });
+    await log.append(entries(1, 2));
+    control.failAfter = 1;
+    const appending = log.append(entries(3, 4));
+    log.appliedIndex = 3;
+    await expect(appending).rejects.toThrow("no space left");
+    expect([log.lastIndex, log.appliedIndex, log.size, alive(), await lines()]).toEqual([
+      2,
+      2,
+      0,
+      0,
+      ["1 1 d1", "2 1 d2"],
+    ]);
+    control.failAfter = Infinity;
+    expect(await log.append(entries(3, 3))).toBe("stored");
+    expect([log.size, alive()]).toEqual([1, 1]);
+  });
+
+  it("gives back once what the caller gave, however much the handle owes", async () => {
+    await using log = new EntryLog();
+    const entry = logEntry({ index: 1, term: 1 }).incrRef();
+    await log.append([entry]);
+    expect([entry.owed, entry.refCount]).toEqual([1, 2]);
+    entry.decrRef();
+  });
+});
+
 describe("EntryLog.get()", () => {
   it("opens an account for the caller, and gives undefined out of range", async () => {
     const log = new EntryLog({ firstIndex: 10 });
@@ -216,6 +309,67 @@ describe("EntryLog.get()", () => {
     got?.decrRef();
     await log[Symbol.asyncDispose]();
     expect(alive()).toBe(0);
+  });
+});
+
+describe("an entry that is held", () => {
+  it("is given back once by a guard, however often that ends, and is of no use after", async () => {
+    await using log = new EntryLog();
+    await log.append(entries(1, 1));
+    const other = log.get(1, "other") as Handle<LogEntry>;
+    const guard = log.get(1, "guard") as Handle<LogEntry>;
+    guard[Symbol.dispose]();
+    guard[Symbol.dispose]();
+    expect([other.refCount, guard.alive]).toEqual([2, false]);
+    expect(() => guard.value).toThrow(UseAfterFreeError);
+    other.decrRef();
+  });
+
+  it("is not given back for another holder when a timeout and a completion both do", async () => {
+    await using log = new EntryLog();
+    await log.append(entries(1, 1));
+    const other = log.get(1, "follower 2") as Handle<LogEntry>;
+    const sent = log.get(1, "follower 1") as Handle<LogEntry>;
+    const outcomes: unknown[] = [];
+    const ends = (): void => {
+      try {
+        outcomes.push(sent.decrRef());
+      } catch (error) {
+        outcomes.push((error as Error).name);
+      }
+    };
+    const completion = turn().then(ends);
+    ends();
+    await completion;
+    expect([outcomes, other.refCount, other.value.data]).toEqual([[false, "RefCountError"], 2, "d1"]);
+    other.decrRef();
+  });
+
+  it("is given back once on every way out of the context that adopts it, and not at all by one that moved on", async () => {
+    await using log = new EntryLog();
+    await log.append(entries(1, 1));
+    const observer = log.get(1) as Handle<LogEntry>;
+    const adopt = (memory: AutoMemory): void =>
+      void memory.adopt(log.get(1) as Handle<LogEntry>, (held) => held.decrRef());
+    AutoMemory.run(adopt);
+    expect(observer.refCount).toBe(2);
+    const failing = (memory: AutoMemory): never => {
+      adopt(memory);
+      throw new Error("early return");
+    };
+    expect(() => AutoMemory.run(failing)).toThrow("early return");
+    expect(observer.refCount).toBe(2);
+    const first = new AutoMemory();
+    adopt(first);
+    const second = first.move();
+    const third = second.move().move();
+    first.dispose();
+    second.dispose();
+    expect(observer.refCount).toBe(3);
+    third.dispose();
+    expect(observer.refCount).toBe(2);
+    new AutoMemory().move().dispose();
+    observer.decrRef();
   });
 });
 

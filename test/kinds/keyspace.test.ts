@@ -6,7 +6,8 @@ import { afterAll, describe, expect, it } from "vitest";
 import { AutoMemory } from "../../src/auto-memory";
 import { LoanError, RefCountError, UseAfterFreeError } from "../../src/errors";
 import type { Handle, Loan } from "../../src/handle";
-import { type Key, type KeyStore, Keyspace, type KeyspaceOptions } from "../../src/kinds/keyspace";
+import type { Key, KeyStore } from "../../src/kinds/key";
+import { Keyspace, type KeyspaceOptions } from "../../src/kinds/keyspace";
 
 const ends: (() => unknown)[] = [];
 afterAll(async () => {
@@ -57,8 +58,7 @@ describe.each(Object.keys(stores))("Keyspace over %s", (kind) => {
     const { keys } = make();
     const missing = keys.open("none");
     expect([missing, keys.refCount("none"), keys.stats.opened]).toEqual([undefined, 0, 0]);
-    keys.close(missing);
-    keys.close(missing);
+    for (const none of [missing, missing, null, null]) keys.close(none);
     using memory = new AutoMemory();
     memory.use(missing);
     expect(memory.size).toBe(0);

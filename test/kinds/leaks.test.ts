@@ -1,13 +1,16 @@
 import { describe, expect, it } from "vitest";
+import type { AsyncHandle } from "../../src/async-handle";
 import { MapClosedError } from "../../src/errors";
 import { HandleMap } from "../../src/handle-map";
 import { checkouts } from "../../src/kinds/checkouts";
 import { ConnectionMap } from "../../src/kinds/connection-map";
-import { EntryLog, logEntry } from "../../src/kinds/entry-log";
+import { EntryLog } from "../../src/kinds/entry-log";
 import { Keyspace } from "../../src/kinds/keyspace";
+import { logEntry } from "../../src/kinds/log-entry";
 import { type Leak, leakReport, liveHandles, settle, trackLeaks } from "../../src/leaks";
 import { defineAsyncResource } from "../../src/resource";
 import { assertNoLeaks, withoutLeaks } from "../../src/testing/index";
+import { until } from "../support/until";
 
 const kinds = (): string[] => liveHandles().map(({ kind, label }) => `${kind} ${label}`);
 
@@ -118,6 +121,217 @@ describe("kinds, tracked", () => {
       "checksOut",
     ]);
     for (const handle of handles) await handle.decrRef();
+  });
+
+  it("were opened where they were asked for as well at level sampled: by user code, not the library's", async () => {
+    using _tracking = trackLeaks({ level: "sampled", budget: 1 });
+    const map = new HandleMap<string, number>({ open: async () => 1 });
+    const idle = new HandleMap<string, number>({ open: async () => 1, idle: Infinity });
+    const pool = checkouts({ acquire: async () => 1, release: () => {}, destroy: () => {} });
+    await (await idle.acquire("b")).decrRef();
+    function asksFirst() {
+      return map.acquire("a");
+    }
+    function joins() {
+      return map.acquire("a");
+    }
+    function asksForWhatIsOpen() {
+      return map.acquire("a");
+    }
+    function wakes() {
+      return idle.acquire("b");
+    }
+    function checksOut() {
+      return pool.acquire();
+    }
+    function shares() {
+      return asked[0]?.dup() as (typeof asked)[0];
+    }
+    const asked = await Promise.all([asksFirst(), joins()]);
+    asked.push(await asksForWhatIsOpen(), await wakes(), await checksOut(), shares());
+    expect(liveHandles().map(({ opened }) => opened.split(" ")[0])).toEqual([
+      "asksFirst",
+      "joins",
+      "asksForWhatIsOpen",
+      "wakes",
+      "checksOut",
+      "shares",
+    ]);
+    for (const handle of asked) await handle.decrRef();
+    await idle.close();
+    expect(liveHandles()).toEqual([]);
+  });
+
+  it("are sampled as often as what is opened directly, decided when they are asked for", async () => {
+    using _tracking = trackLeaks({ level: "sampled", budget: 0.005 });
+    const map = new HandleMap<number, number>({ open: async (key) => key });
+    const start = performance.now();
+    const handles: AsyncHandle<number>[] = [];
+    for (let key = 0; performance.now() - start < 500; ) {
+      const some = Array.from({ length: 100 }, () => map.acquire(key++));
+      handles.push(...(await Promise.all([...some, map.acquire(0)])));
+    }
+    const opened = map.size;
+    const firsts = liveHandles().filter(({ created, opened }) => created === opened);
+    const estimate = firsts.reduce((sum, { weight }) => sum + weight, 0);
+    expect(firsts.length).toBeGreaterThan(5);
+    expect(firsts.length).toBeLessThan(opened / 3);
+    expect(estimate / opened).toBeGreaterThan(0.3);
+    expect(estimate / opened).toBeLessThan(3);
+    for (const handle of handles) await handle.decrRef();
+    expect(liveHandles()).toEqual([]);
+  });
+
+  it("report a checkout that is held for too long once, with its connection, its age and who asked, and its return", async () => {
+    const leaks: Leak[] = [];
+    const heldTooLong = { connection: 40 };
+    using _tracking = trackLeaks({ level: "full", heldTooLong, onLeak: (leak) => leaks.push(leak) });
+    const pool = checkouts({ acquire: async () => 1, release: () => {}, destroy: () => {}, label: () => "db:5432" });
+    function checksOut() {
+      return pool.acquire({ holder: "report" });
+    }
+    await (await checksOut()).decrRef();
+    const handle = await checksOut();
+    await until(() => leaks.length > 0);
+    expect(leaks[0]).toMatchObject({
+      verdict: "held-too-long",
+      kind: "connection",
+      label: "db:5432",
+      holder: "report",
+    });
+    expect(leaks[0]?.age).toBeGreaterThanOrEqual(40);
+    expect(leaks[0]?.opened).toMatch(/^checksOut \(test\/kinds\/leaks\.test\.ts/);
+    expect(String(leaks[0])).toMatch(/held by +report: owes 1, for \d+ ms, since checksOut/);
+    await new Promise((resolve) => setTimeout(resolve, 60));
+    expect(leaks.length).toBe(1);
+    await handle.decrRef();
+    expect(leaks.map(({ verdict, givenBack }) => `${verdict} ${givenBack}`)).toEqual([
+      "held-too-long false",
+      "held-too-long true",
+    ]);
+    expect(leaks[1]?.age).toBeGreaterThanOrEqual(100);
+    expect(String(leaks[1])).toMatch(/connection "db:5432" {2}given back after all\n.*for \d+ ms/s);
+  });
+
+  it("say where a checkout was asked for and given back first when it is given back again", async () => {
+    using _tracking = trackLeaks({ level: "full" });
+    const pool = checkouts({ acquire: async () => 1, release: () => {}, destroy: () => {} });
+    function checksOut() {
+      return pool.acquire({ holder: "report" });
+    }
+    function givesBack() {
+      return handle.decrRef();
+    }
+    const handle = await checksOut();
+    await givesBack();
+    expect(() => handle.decrRef()).toThrow(
+      expect.objectContaining({
+        code: "ERR_REFCOUNT",
+        opened: expect.stringContaining("checksOut"),
+        closed: expect.stringContaining("givesBack"),
+        by: "report",
+      }),
+    );
+  });
+
+  for (const freeLeaked of [false, true]) {
+    const what = freeLeaked ? "destroyed, never put back, and its place is free" : "reported and stays counted";
+    it(`are, as checkouts that were dropped, ${what}`, async () => {
+      const leaks: Leak[] = [];
+      using _tracking = trackLeaks({ level: "full", onLeak: (leak) => leaks.push(leak), freeLeaked });
+      const log: string[] = [];
+      let nr = 0;
+      const waiters: ((connection: number) => void)[] = [];
+      const pool = checkouts<number>({
+        acquire: () => (nr < 10 ? ++nr : new Promise((resolve) => waiters.push(resolve))),
+        release: (n) => log.push(`release ${n}`),
+        destroy: (n) => {
+          log.push(`destroy ${n}`);
+          waiters.shift()?.(++nr);
+        },
+        label: (n) => `nr ${n}`,
+      });
+      await (async () => {
+        for (let i = 0; i < 10; i++) await pool.acquire();
+      })();
+      const waiting = pool.acquire();
+      // Which frame still reaches the last one is the engine's affair.
+      for (let i = 0; i < 20 && leaks.length < 9; i++) await settle();
+      expect(leaks.length).toBeGreaterThanOrEqual(9);
+      expect(leaks.every(({ kind, verdict }) => kind === "connection" && verdict === "dropped")).toBe(true);
+      if (freeLeaked) {
+        const handle = await waiting;
+        expect(log).toEqual(expect.arrayContaining(leaks.map(({ label }) => `destroy ${label.slice(3)}`)));
+        expect([log.some((line) => line.startsWith("release")), log.length, pool.size]).toEqual([
+          false,
+          leaks.length,
+          10 - leaks.length + 1,
+        ]);
+        await handle.decrRef();
+      } else {
+        expect([log, pool.size, pool.waiting]).toEqual([[], 10, 1]);
+        waiters.shift()?.(11);
+        await (await waiting).decrRef();
+      }
+      await pool.close({ force: true });
+    });
+  }
+
+  it("take no stack and no timer for a checkout while nobody tracks", async () => {
+    const pool = checkouts({ acquire: async () => 1, release: () => {}, destroy: () => {} });
+    const limit = Object.getOwnPropertyDescriptor(Error, "stackTraceLimit") as PropertyDescriptor;
+    let stacks = 0;
+    let depth = limit.value as number;
+    Object.defineProperty(Error, "stackTraceLimit", {
+      configurable: true,
+      get: () => depth,
+      set(value: number) {
+        stacks++;
+        depth = value;
+      },
+    });
+    const timers = () => process.getActiveResourcesInfo().filter((name) => name === "Timeout").length;
+    const before = timers();
+    try {
+      const all = await Promise.all(Array.from({ length: 100 }, () => pool.acquire()));
+      expect([timers() - before, stacks]).toEqual([0, 0]);
+      for (const handle of all) await handle.decrRef();
+      using _tracking = trackLeaks({ level: "full", heldTooLong: { connection: 1000 } });
+      await (await pool.acquire()).decrRef();
+      expect(stacks).toBeGreaterThan(0);
+    } finally {
+      Object.defineProperty(Error, "stackTraceLimit", limit);
+    }
+  });
+
+  it("warn when the limit of a hold is longer than an acquire waits, where the two meet", async () => {
+    const driver = { acquire: () => 1, release: () => {}, destroy: () => {} };
+    const warnings: string[] = [];
+    const hear = (warning: Error): void => void warnings.push(warning.message);
+    process.on("warning", hear);
+    try {
+      const early = checkouts({ ...driver, kind: "early", timeout: 1000 });
+      {
+        using _tracking = trackLeaks({ level: "full", heldTooLong: 5000 });
+        checkouts({ ...driver, kind: "late", timeout: 1000 });
+        checkouts({ ...driver, kind: "patient", timeout: 10_000 });
+        checkouts({ ...driver, kind: "endless" });
+        for (let i = 0; i < 2; i++) await (await early.acquire()).decrRef();
+      }
+      {
+        using _tracking = trackLeaks({ level: "full" });
+        checkouts({ ...driver, kind: "unlimited", timeout: 1000 });
+      }
+      await until(() => warnings.length >= 2);
+      expect(warnings).toEqual(
+        ["late", "early"].map(
+          (kind) =>
+            `Cannot report ${kind} held for too long in time: heldTooLong is 5000 ms, and an acquire gives up after 1000 ms already`,
+        ),
+      );
+    } finally {
+      process.off("warning", hear);
+    }
   });
 
   it("are reported by key when their handle is dropped, and closed exactly once where that was asked for", async () => {

@@ -1,9 +1,11 @@
+import { Redis } from "ioredis";
 import { Pool } from "tarn";
 import { describe, expect, it } from "vitest";
 import { checkouts } from "../../src/kinds/checkouts";
 import { ConnectionMap } from "../../src/kinds/connection-map";
 import { TestServer } from "../leases/servers";
 import { freePort, RawClient, type Reply } from "../support/redis";
+import { TinyPool } from "../support/tiny-pool";
 import { until } from "../support/until";
 
 /** Connections that a server knows of, without the one that asks. */
@@ -213,6 +215,94 @@ describe("a server that crashes and comes back on its port", () => {
       expect([dials, map.size, map.stats.leaving, shared[0]?.refCount]).toEqual([3, 1, 0, 2]);
       for (const handle of shared) await handle.decrRef();
       await map.close();
+    } finally {
+      await server.stop();
+    }
+  }, 60_000);
+});
+
+describe("a server that kills clients of ioredis", () => {
+  /** A client that stays dead: whoever has it is told, instead of being given another connection behind its back. */
+  async function dial(port: number): Promise<Redis> {
+    const client = new Redis({ port, host: "127.0.0.1", lazyConnect: true, retryStrategy: () => null });
+    await client.connect();
+    return client;
+  }
+
+  function lost(client: Redis, lost: (error?: unknown) => void): () => void {
+    client.on("error", lost).on("end", lost);
+    return () => client.off("error", lost).off("end", lost);
+  }
+
+  it("aborts the signal of the checkout, and the connection is destroyed and replaced", async () => {
+    const server = await TestServer.start();
+    try {
+      const admin = await RawClient.connect(server.port);
+      const base = new TinyPool<Redis>(
+        () => dial(server.port),
+        (client) => client.disconnect(),
+      );
+      const pool = checkouts<Redis>({
+        acquire: () => base.acquire(),
+        release: (client) => base.release(client),
+        destroy: (client) => base.destroy(client),
+        lost,
+        validate: (client) => client.status === "ready",
+      });
+      const outcome = pool.use(async (client, { signal }) => {
+        await admin.command("CLIENT", "KILL", "ID", await client.client("ID"));
+        await until(() => signal.aborted, "the signal");
+        return String(signal.reason);
+      });
+      expect(await outcome).toBe("Error: Cannot rely on connection: it was lost");
+      expect([pool.size, base.size, await clientsOf(admin)]).toEqual([0, 0, 0]);
+      const idle = await pool.acquire();
+      const client = idle.value;
+      const id = await client.client("ID");
+      await idle.decrRef();
+      await admin.command("CLIENT", "KILL", "ID", id);
+      await until(() => client.status === "end", "the client to hear of it");
+      expect(base.size).toBe(1);
+      const again = await pool.acquire();
+      expect([await again.value.ping(), base.size, await clientsOf(admin)]).toEqual(["PONG", 1, 1]);
+      await again.decrRef();
+      await pool.close();
+      base.end();
+      await until(async () => (await clientsOf(admin)) === 0, "all connections to be gone");
+      await admin.close();
+    } finally {
+      await server.stop();
+    }
+  }, 60_000);
+
+  it("has the shared connection of a map replaced, idle or in use", async () => {
+    const server = await TestServer.start();
+    try {
+      const admin = await RawClient.connect(server.port);
+      const map = new ConnectionMap<Redis>({
+        open: (_, { endpoint }) => dial(endpoint.port ?? 0),
+        free: (client) => client.disconnect(),
+        lost,
+        idle: Infinity,
+      });
+      const where = `redis://127.0.0.1:${server.port}`;
+      const kill = async (client: Redis): Promise<void> => {
+        await admin.command("CLIENT", "KILL", "ID", await client.client("ID"));
+        await until(() => map.size === 0, "the entry to be gone");
+      };
+      const held = await map.acquire(where);
+      await kill(held.value);
+      const next = await map.acquire(where);
+      expect([await next.value.ping(), held.alive, map.stats.leaving]).toEqual(["PONG", true, 1]);
+      await held.decrRef();
+      const client = next.value;
+      await next.decrRef();
+      expect(map.stats).toMatchObject({ open: 0, idle: 1, leaving: 0 });
+      await kill(client);
+      expect(map.stats).toMatchObject({ idle: 0, leaving: 0 });
+      await map.close();
+      await until(async () => (await clientsOf(admin)) === 0, "all connections to be gone");
+      await admin.close();
     } finally {
       await server.stop();
     }

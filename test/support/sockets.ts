@@ -1,4 +1,4 @@
-import { createServer, type Server, type Socket } from "node:net";
+import { connect, createServer, type Server, type Socket } from "node:net";
 
 export interface SocketServer extends AsyncDisposable {
   readonly port: number;
@@ -6,6 +6,26 @@ export interface SocketServer extends AsyncDisposable {
   readonly open: number;
   /** Sockets that were ever accepted. */
   readonly accepted: number;
+  /** Cuts all of them off as a crash does: the clients get an error, not an end. */
+  cut(): void;
+}
+
+/** A connected socket, which nobody listens to yet. */
+export function dial(port: number, host = "127.0.0.1"): Promise<Socket> {
+  return new Promise((resolve, reject) => {
+    const socket = connect({ host, port, family: 4 });
+    socket.once("error", reject);
+    socket.once("connect", () => {
+      socket.off("error", reject);
+      resolve(socket);
+    });
+  });
+}
+
+/** Listens for the end of a socket, as `lost` is asked to. */
+export function onceLost(socket: Socket, lost: (error?: unknown) => void): () => void {
+  socket.on("error", lost).on("close", lost);
+  return () => socket.off("error", lost).off("close", lost);
 }
 
 /** A TCP server on a free loopback port that counts its sockets and sends back what it is sent. */
@@ -30,6 +50,9 @@ export async function startSockets(host = "127.0.0.1"): Promise<SocketServer> {
     },
     get accepted() {
       return accepted;
+    },
+    cut() {
+      for (const socket of sockets) socket.resetAndDestroy();
     },
     async [Symbol.asyncDispose]() {
       for (const socket of sockets) socket.destroy();

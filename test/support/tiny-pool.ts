@@ -32,14 +32,24 @@ export class TinyPool<T> {
     this.#waiting.shift()?.(this.#open());
   }
 
+  /** Clients that are open, lent out or idle. */
+  get size(): number {
+    return this.#size;
+  }
+
   end(): void {
     for (const client of this.#all) this.#close(client);
   }
 
   async #open(): Promise<T> {
     this.#size++;
-    const client = await this.#create();
-    this.#all.add(client);
-    return client;
+    try {
+      const client = await this.#create();
+      this.#all.add(client);
+      return client;
+    } catch (error) {
+      this.#size--;
+      throw error;
+    }
   }
 }

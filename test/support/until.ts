@@ -30,3 +30,8 @@ export function deferred<T = void>(): Deferred<T> {
 export function turn(): Promise<void> {
   return new Promise((resolve) => setImmediate(resolve));
 }
+
+/** Lets what takes some turns come to its end. */
+export async function turns(count = 8): Promise<void> {
+  for (let i = 0; i < count; i++) await turn();
+}

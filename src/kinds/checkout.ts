@@ -1,0 +1,123 @@
+import { type Counted, isThenable, warn } from "../account";
+import { type AsyncHandle, AsyncHandleImpl, type AsyncLoan } from "../async-handle";
+import type { Handle, HandleImpl, Loan } from "../handle";
+import { LateController, now, type Signal } from "../host";
+import type { StopListening } from "../map-options";
+import { lostReason } from "../map-refusals";
+import type { PoolDriver } from "./pool-driver";
+
+/** An account on a connection that is checked out; its dups and whoever it is moved to are such accounts as well. */
+export interface Checkout<T> extends AsyncHandle<T> {
+  /**
+   * Aborts when the connection is lost while it is checked out (see {@link PoolDriver.lost}), with what it was lost by, or
+   * when a forced close takes it away. Giving it back does not abort it.
+   */
+  readonly signal: Signal;
+  /** See {@link Handle.dup}. */
+  dup(holder?: string): Checkout<T>;
+  /** See {@link Handle.move}. */
+  move(): Checkout<T>;
+  /** See {@link AsyncHandle.borrow}; what fails in it marks the connection as broken. */
+  borrow<R>(use: (connection: T, loan: CheckoutLoan<T>) => R): Promise<Awaited<R>>;
+}
+
+/** See {@link Loan}: what a borrow of a {@link Checkout} lends. */
+export interface CheckoutLoan<T> extends AsyncLoan<T> {
+  /** See {@link Checkout.signal}. */
+  readonly signal: Signal;
+}
+
+/**
+ * One connection that has left the pool. It does not reach a handle, which the garbage collector must be able to find
+ * dropped. Its signal is the checkout's.
+ */
+export class Out<T> extends LateController {
+  readonly connection: T;
+  /** Not to be used by anybody else after this. */
+  broken = false;
+  /** What it was lost by. */
+  lost: { readonly reason: unknown } | undefined = undefined;
+  counted: Counted<T> | undefined = undefined;
+  holder: string | undefined = undefined;
+  since = 0;
+  account: WeakRef<HandleImpl<T>> | undefined = undefined;
+  #stopListening: StopListening | undefined = undefined;
+
+  constructor(connection: T) {
+    super();
+    this.connection = connection;
+  }
+
+  /** @throws What the driver's `lost` throws. */
+  listen({ lost, kind = "connection" }: PoolDriver<T>): void {
+    const stop = lost?.(this.connection, (given) => {
+      this.broken = true;
+      this.lost ??= { reason: lostReason(kind, this.counted?.label ?? "", given) };
+      this.abort(this.lost.reason);
+    });
+    if (typeof stop === "function") this.#stopListening = stop as StopListening;
+  }
+
+  /** Back in the pool, or destroyed. */
+  stopListening(): void {
+    const stop = this.#stopListening;
+    this.#stopListening = undefined;
+    try {
+      stop?.();
+    } catch (error) {
+      warn(error);
+    }
+  }
+
+  checkedOut(counted: Counted<T>, account: HandleImpl<T>, holder: string | undefined): void {
+    this.counted = counted;
+    this.account = new WeakRef(account);
+    this.holder = holder;
+    this.since = now();
+  }
+}
+
+/** What fails inside the borrows of a checkout marks the connection. */
+export class CheckoutImpl<T> extends AsyncHandleImpl<T> implements Checkout<T> {
+  readonly #out: Out<T>;
+
+  constructor(account: HandleImpl<T>, out: Out<T>) {
+    super(account);
+    this.#out = out;
+  }
+
+  get signal(): Signal {
+    return this.#out.signal;
+  }
+
+  override dup(holder?: string): Checkout<T> {
+    return this.#like(super.dup(holder));
+  }
+
+  override move(): Checkout<T> {
+    return this.#like(super.move());
+  }
+
+  override borrow<R>(use: (connection: T, loan: CheckoutLoan<T>) => R): Promise<Awaited<R>> {
+    if (typeof use !== "function") return super.borrow(use);
+    const out = this.#out;
+    const broken = (error: unknown): never => {
+      out.broken = true;
+      throw error;
+    };
+    return super.borrow((connection, loan) => {
+      const lent = Object.defineProperty(loan, "signal", { get: () => out.signal }) as CheckoutLoan<T>;
+      try {
+        const result = use(connection, lent);
+        return isThenable(result) ? (Promise.resolve(result).catch(broken) as R) : result;
+      } catch (error) {
+        return broken(error);
+      }
+    });
+  }
+
+  /** The account of a handle that was just made, under a handle that knows its checkout. */
+  #like(handle: AsyncHandle<T>): Checkout<T> {
+    return new CheckoutImpl(AsyncHandleImpl.account(handle) as HandleImpl<T>, this.#out);
+  }
+}

@@ -1,0 +1,42 @@
+import { received } from "../errors";
+import type { Handle } from "../handle";
+import { defineResource, type ResourceStats } from "../resource";
+
+/** One entry of a replicated log. */
+export interface LogEntry {
+  readonly index: number;
+  readonly term: number;
+  readonly type: "data" | "configuration" | "no-op";
+  readonly data: Uint8Array | string | undefined;
+}
+
+/** Makes a log entry; the caller owes the handle's one reference. */
+export interface LogEntryOpener {
+  /** @throws {TypeError} If the index or the term is no natural number. */
+  (fields: Pick<LogEntry, "index" | "term"> & Partial<LogEntry>): Handle<LogEntry>;
+  /** Entries alive now, and so far. */
+  readonly stats: ResourceStats;
+}
+
+const Entries = /* @__PURE__ */ defineResource<LogEntry, [LogEntry]>({
+  kind: "log-entry",
+  open: (entry) => entry,
+  free: () => {},
+  label: ({ index, term }) => `${index} (term ${term})`,
+  bytes: ({ data }) => data?.length ?? 0,
+});
+
+export const logEntry: LogEntryOpener = /* @__PURE__ */ Object.defineProperty(
+  ({ index, term, type = "data", data }: Parameters<LogEntryOpener>[0]): Handle<LogEntry> => {
+    checkIndex("make a log entry", "index", index);
+    checkIndex("make a log entry", "term", term);
+    return Entries.open(Object.freeze({ index, term, type, data }));
+  },
+  "stats",
+  { get: () => Entries.stats },
+) as LogEntryOpener;
+
+export function checkIndex(verb: string, name: string, index: unknown): void {
+  if (typeof index === "number" && Number.isInteger(index) && index >= 0) return;
+  throw new TypeError(`Cannot ${verb}: expected ${name} to be a natural number, received ${received(index)}`);
+}

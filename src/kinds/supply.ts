@@ -1,0 +1,104 @@
+import { isThenable, warn } from "../account";
+import { AcquireRefusedError } from "../errors";
+import { now, type Signal } from "../host";
+import { Out } from "./checkout";
+import type { PoolDriver } from "./pool-driver";
+
+const ATTEMPTS = 10;
+
+/** The way of connections out of the pool, as far as they are fit for use, and back. */
+export class Supply<T> {
+  readonly #driver: PoolDriver<T>;
+  readonly #settled: () => void;
+  /** When a connection was taken out for the first time. */
+  readonly #born = new WeakMap<object, number>();
+  /** Connections on their way back. */
+  leaving = 0;
+
+  /** @param settled Called when a connection is back, or destroyed. */
+  constructor(driver: PoolDriver<T>, settled: () => void) {
+    this.#driver = driver;
+    this.#settled = settled;
+  }
+
+  /**
+   * Takes connections out of the pool until one is fit for use; the others are destroyed.
+   *
+   * @param over Whether the caller has given up: what arrives then is destroyed as well.
+   * @returns A promise of `undefined` if he has; it rejects with what the pool fails with, or with
+   * {@link AcquireRefusedError}.
+   */
+  async take(signal: Signal, over: () => boolean): Promise<Out<T> | undefined> {
+    const { acquire, attempts = ATTEMPTS, kind = "connection" } = this.#driver;
+    let cause: unknown;
+    for (let attempt = 0; attempt < attempts; attempt++) {
+      const out = new Out((await acquire({ signal })) as T);
+      try {
+        // Whatever becomes of it: an event that nobody listens to would be an uncaught exception.
+        out.listen(this.#driver);
+        if (!over() && (await this.#isFit(out)) && !over()) return out;
+        cause = out.lost?.reason;
+      } catch (error) {
+        cause = error;
+      }
+      await this.destroy(out);
+      if (over()) return undefined;
+    }
+    const message = `Cannot acquire ${kind}: ${attempts} in a row were of no use, and have been destroyed`;
+    const facts = { kind, label: "", refCount: 0, owed: 0, keys: [], holders: [] };
+    throw new AcquireRefusedError(message, cause === undefined ? facts : { ...facts, cause });
+  }
+
+  /** Returns a healthy connection to the pool, and destroys any other. The failure is the caller's. */
+  giveBack(out: Out<T>, healthy: boolean): unknown {
+    const { connection } = out;
+    const { release, destroy } = this.#driver;
+    this.leaving++;
+    let returned: unknown;
+    try {
+      returned = healthy && !out.broken && !this.#isTooOld(connection) ? release(connection) : destroy(connection);
+    } catch (error) {
+      this.#gone(out);
+      throw error;
+    }
+    if (isThenable(returned)) return Promise.resolve(returned).finally(() => this.#gone(out));
+    this.#gone(out);
+    return undefined;
+  }
+
+  /** Destroys a connection that nobody has, or waits for. */
+  async destroy(out: Out<T>): Promise<void> {
+    const { onError = warn } = this.#driver;
+    out.broken = true;
+    try {
+      await this.giveBack(out, false);
+    } catch (error) {
+      try {
+        onError(error);
+      } catch (failed) {
+        warn(failed);
+      }
+    }
+  }
+
+  async #isFit(out: Out<T>): Promise<boolean> {
+    const { connection } = out;
+    const { validate } = this.#driver;
+    if (this.#isTooOld(connection) || out.broken) return false;
+    return validate === undefined || ((await validate(connection)) && !out.broken);
+  }
+
+  #isTooOld(connection: T): boolean {
+    const { maxAge = Infinity } = this.#driver;
+    if (maxAge === Infinity || typeof connection !== "object" || connection === null) return false;
+    const born = this.#born.get(connection);
+    if (born === undefined) this.#born.set(connection, now());
+    return born !== undefined && now() - born > maxAge;
+  }
+
+  #gone(out: Out<T>): void {
+    this.leaving--;
+    out.stopListening();
+    this.#settled();
+  }
+}

@@ -1,0 +1,145 @@
+import { ASYNC_DISPOSE, ignore, warn } from "./account";
+import type { AsyncHandle } from "./async-handle";
+import { aborted, now, onGivingUp, type Signal } from "./host";
+import { type Entry, HELD, IDLE, QUEUED, type Waiter } from "./map-entry";
+import type { Life } from "./map-life";
+import { type AcquireOptions, checkRange } from "./map-options";
+import { type OpenedThere, realm } from "./tracker";
+
+/** One acquire: what its caller said, until when he waits, and where he was. */
+interface Asked<K, T> {
+  /** The key as the caller spelled it. */
+  readonly given: K;
+  readonly holder: string | undefined;
+  readonly signals: readonly (Signal | undefined)[];
+  readonly timeout: number;
+  readonly until: number;
+  /** The open that asks. */
+  readonly opener: Entry<K, T> | undefined;
+  readonly here: OpenedThere | undefined;
+}
+
+const NOTHING: AcquireOptions = {};
+const NO_SIGNALS: readonly (Signal | undefined)[] = [];
+
+/** How one gets into a keyed map: joins what is there, or begins it, and waits for it. */
+export class Entrance<K, T, V> {
+  readonly #life: Life<K, T, V>;
+
+  constructor(life: Life<K, T, V>) {
+    this.#life = life;
+  }
+
+  /** The one spelling of a key. */
+  canonical(key: K): K {
+    const { canonical } = this.#life.options;
+    return canonical === undefined ? key : canonical(key);
+  }
+
+  /** Joins or begins. All of it happens before the first await. */
+  enter(given: K, options: AcquireOptions | undefined, opener?: Entry<K, T>): Promise<AsyncHandle<T>> {
+    try {
+      const { signal, holder, timeout = Infinity } = options ?? NOTHING;
+      if (timeout !== Infinity) checkRange("timeout", timeout, 0);
+      const signals = signal === undefined && opener === undefined ? NO_SIGNALS : [signal, opener?.signal];
+      const until = timeout === Infinity ? Infinity : now() + timeout;
+      return this.#ask({ given, holder, signals, timeout, until, opener, here: realm.tracker?.here?.() });
+    } catch (error) {
+      return Promise.reject(error);
+    }
+  }
+
+  #ask(asked: Asked<K, T>): Promise<AsyncHandle<T>> {
+    const { closed, refusals, entries, options } = this.#life;
+    const key = this.canonical(asked.given);
+    if (closed) throw refusals.closed(refusals.label(key));
+    const gaveUp = aborted(asked.signals);
+    if (gaveUp !== undefined) throw gaveUp.reason;
+    const open = entries.get(key);
+    const handle = open && this.take(open, asked.holder, asked.here);
+    if (handle === undefined) return this.#wait(key, asked);
+    if (options.validate === undefined) return Promise.resolve(handle);
+    return this.#validated(open as Entry<K, T>, handle, asked);
+  }
+
+  /** An account on an entry whose value is open. */
+  take(entry: Entry<K, T>, holder: string | undefined, here: OpenedThere | undefined): AsyncHandle<T> | undefined {
+    if (entry.state === IDLE) this.#life.wake(entry);
+    else if (entry.state !== HELD) return undefined;
+    // Of an exclusive kind no second account may begin while borrows keep the first: the next value waits for them.
+    else if (this.#life.kind.exclusive && entry.draining) {
+      this.#life.leave(entry);
+      return undefined;
+    }
+    return entry.account(holder, here);
+  }
+
+  /** Waits for an entry on its way, or makes one. */
+  #wait(key: K, asked: Asked<K, T>): Promise<AsyncHandle<T>> {
+    const life = this.#life;
+    const { room, waits, refusals } = life;
+    const { opener, holder } = asked;
+    const found = life.entries.get(key);
+    const way = opener && waits.cycle(key, opener);
+    if (way !== undefined) throw refusals.cycle(key, way);
+    if (found === undefined && life.options.whenFull === "throw" && room.full) {
+      throw refusals.full(key, `the map has ${room.max} values in use, and no more may be open`);
+    }
+    const entry = found ?? life.make(key, asked.given);
+    const here = asked.here ?? realm.tracker?.here?.(entry.asked ?? "first");
+    entry.asked ??= here;
+    return new Promise((resolve, reject) => {
+      const giveUp = (reason: unknown): void => {
+        entry.waiters.delete(waiter);
+        if (entry.waiters.size === 0) life.abandon(entry, reason);
+      };
+      const stop = this.#onGivingUp(asked, entry, (reason) => {
+        giveUp(reason);
+        reject(reason);
+      });
+      const waiter: Waiter<K, T> = { opener, holder, here, resolve, reject, stop };
+      entry.waiters.add(waiter);
+      if (found === undefined) life.begin(entry);
+      if (opener !== undefined && entry.state === QUEUED && waits.stuck) {
+        stop();
+        giveUp(undefined);
+        reject(refusals.full(key, `all ${room.max} places are taken by opens that wait for it`));
+      }
+    });
+  }
+
+  async #validated(entry: Entry<K, T>, handle: AsyncHandle<T>, asked: Asked<K, T>): Promise<AsyncHandle<T>> {
+    const { validate } = this.#life.options;
+    let stop = ignore;
+    try {
+      // A borrow, so that the value outlives the question even if whoever asked gives up.
+      const answer = handle.borrow((value) => (validate as NonNullable<typeof validate>)(value, entry.key));
+      const valid = await new Promise<boolean>((resolve, reject) => {
+        stop = this.#onGivingUp(asked, entry, reject);
+        answer.then(resolve, () => resolve(false));
+      });
+      if (valid) return handle;
+    } catch (reason) {
+      this.#giveBack(handle);
+      throw reason;
+    } finally {
+      stop();
+    }
+    this.#life.leave(entry);
+    this.#giveBack(handle);
+    return this.#ask(asked);
+  }
+
+  #onGivingUp({ signals, timeout, until }: Asked<K, T>, entry: Entry<K, T>, call: (reason: unknown) => void) {
+    const { refusals, room } = this.#life;
+    // At first as it was given, so that the clock's rounding does not show.
+    const left = until === Infinity ? Infinity : Math.min(timeout, Math.max(0, until - now()));
+    return onGivingUp(signals, left, () => refusals.timedOut(entry, timeout, room), call);
+  }
+
+  #giveBack(handle: AsyncHandle<T>): void {
+    handle[ASYNC_DISPOSE]().catch((error: unknown) => {
+      if (this.#life.options.onError === undefined) warn(error);
+    });
+  }
+}
