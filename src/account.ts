@@ -209,10 +209,15 @@ export class Counted<T> {
     } catch (error) {
       returned = Promise.reject(error);
     }
-    const settled = (): void => {
-      this.freeing = undefined;
-    };
-    this.freeing = Promise.resolve(returned as PromiseLike<void>).finally(settled);
+    this.freeing = Promise.resolve(returned as PromiseLike<void>).then(
+      () => {
+        this.freeing = undefined;
+      },
+      (error: unknown) => {
+        this.freeing = undefined;
+        throw error;
+      },
+    );
     this.freeing.catch(ignore);
   }
 

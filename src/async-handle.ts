@@ -222,7 +222,7 @@ export class AsyncHandleImpl<T> implements AsyncHandle<T>, Entry {
     const { freeing } = HandleImpl.counted(this.#account);
     if (this.#account.owed === 0) {
       if (freeing === undefined) this.#leave();
-      else {
+      else if (this.#owners !== undefined) {
         const leave = (): void => this.#leave();
         freeing.then(leave, leave);
       }

@@ -4,77 +4,80 @@ import { cancel, later, now, type Timer } from "./platform";
 /** How late a timer is, in milliseconds, when the process did not come to read. */
 const STALLED = 10;
 
+/** Hears how one command ended: with an answer, or with `undefined` and why there is none. It must not throw. */
+export type Told<T> = (answer: T | undefined, error: unknown) => void;
+
 /** One command that waits for its answer. */
-export interface Question {
+export interface Question<T> {
   readonly command: string;
   /** When the answer counts as unknown. */
   readonly due: number;
   /** Undefined once it was answered or is overdue. */
-  reject: ((error: unknown) => void) | undefined;
+  told: Told<T> | undefined;
+  next: Question<never> | undefined;
 }
 
 /**
  * The commands that one server has not answered yet, in the order in which they are due.
  *
- * All have the same time, so a queue and one timer serve all of them. It is an array and no `Set`: those make a new
- * table every few changes, each reachable from the one before, which the collector then follows.
+ * All have the same time, so one line and one timer serve all of them. What leaves the line lets go of what is behind
+ * it: else one that has grown old would keep all that came later, until the next full collection.
  */
 export class Asked {
-  readonly #timeout: number;
-  #queue: (Question | undefined)[] = [];
-  #head = 0;
+  readonly timeout: number;
+  #head: Question<never> | undefined;
+  #tail: Question<never> | undefined;
   #timer: Timer | undefined;
 
   constructor(timeout: number) {
-    this.#timeout = timeout;
+    this.timeout = timeout;
   }
 
-  add(command: string, reject: (error: unknown) => void): Question {
-    const question = { command, due: now() + this.#timeout, reject };
-    this.#queue.push(question);
-    if (this.#timer === undefined) this.#watch(this.#timeout);
+  /** One that is sent now, which whoever has just read the clock may say. */
+  add<T>(command: string, told: Told<T>, at = now()): Question<T> {
+    const question: Question<T> = { command, due: at + this.timeout, told, next: undefined };
+    if (this.#head === undefined) this.#head = question;
+    else (this.#tail as Question<never>).next = question;
+    this.#tail = question;
+    if (this.#timer === undefined) this.#watch(this.timeout);
     return question;
   }
 
-  /** Whether it was answered too late. */
-  answered(question: Question): boolean {
-    if (question.reject === undefined) return true;
-    question.reject = undefined;
-    this.#first();
-    return false;
+  /** Who is to be told; `undefined` if that was told already that no answer came. */
+  answered<T>(question: Question<T>): Told<T> | undefined {
+    const { told } = question;
+    if (told === undefined) return undefined;
+    question.told = undefined;
+    if (question === this.#head) this.#first();
+    return told;
   }
 
   /** Leaves no timer behind, unless somebody still waits. */
   close(): void {
-    if (this.#first() !== undefined) return;
+    if (this.#head !== undefined) return;
     cancel(this.#timer);
     this.#timer = undefined;
   }
 
-  /** The first one that still waits. Servers answer in order, so that the queue is short however it is looked through. */
-  #first(): Question | undefined {
-    const queue = this.#queue;
-    for (; this.#head < queue.length; this.#head++) {
-      const question = queue[this.#head];
-      if (question?.reject !== undefined) {
-        if (this.#head < 1000) return question;
-        this.#queue = queue.slice(this.#head);
-        this.#head = 0;
-        return question;
-      }
-      queue[this.#head] = undefined;
+  /** The first one that still waits. */
+  #first(): Question<never> | undefined {
+    let head = this.#head;
+    while (head !== undefined && head.told === undefined) {
+      const { next } = head;
+      head.next = undefined;
+      head = next;
     }
-    queue.length = 0;
-    this.#head = 0;
-    return undefined;
+    this.#head = head;
+    if (head === undefined) this.#tail = undefined;
+    return head;
   }
 
   /** It is left to run out when all are answered: the next command is not far, and it keeps no process alive. */
   #watch(ms: number, stalled = false): void {
     this.#timer = later(Math.ceil(ms), () => {
-      this.#timer = undefined;
+      // It stands for itself until all are looked at, so that a command sent meanwhile starts no other.
       const time = now();
-      for (let question = this.#first(); question !== undefined; question = this.#first()) {
+      for (let question = this.#head; question !== undefined; question = this.#first()) {
         if (question.due > time) {
           this.#watch(question.due - time);
           return;
@@ -84,10 +87,11 @@ export class Asked {
           this.#watch(0, true);
           return;
         }
-        const { command, reject } = question;
-        question.reject = undefined;
-        reject?.(new NoAnswer(command, this.#timeout));
+        const { command, told } = question;
+        question.told = undefined;
+        told?.(undefined, new NoAnswer(command, this.timeout));
       }
+      this.#timer = undefined;
     });
   }
 }

@@ -3,17 +3,10 @@ import { LeaseLostError, type LeaseLostFacts } from "../errors";
 import type { Keys } from "./node";
 import { cancel, later, now, type Timer } from "./platform";
 import type { Quorum } from "./quorum";
+import { drift, endOf, type Sent, sending, type Times } from "./times";
 
 /** What became of the key when a lease was given back: deleted, not ours any more, or nobody answered. */
 export type ReleaseOutcome = "released" | "not-held" | "unknown";
-
-/** The times of one lease, in milliseconds. */
-export interface Times {
-  readonly ttl: number;
-  readonly renewEvery: number;
-  /** `Infinity` for no bound. */
-  readonly maxHold: number;
-}
 
 /** What a hold tells the leases that it belongs to. */
 export interface Keeper {
@@ -28,11 +21,6 @@ export interface Keeper {
 export interface Listeners {
   lost(error: LeaseLostError): void;
   settled(outcome: ReleaseOutcome): void;
-}
-
-/** How far the clocks may drift apart: the time of a lease is shorter here than on the server (Redlock's bound). */
-function drift(ttl: number): number {
-  return ttl / 100 + 2;
 }
 
 /**
@@ -55,6 +43,8 @@ export class Hold {
   /** At most one command is sent in an interval, whatever becomes of it. */
   #renewAt = 0;
   #deadline = 0;
+  /** Whether the end of the hold, and no longer the ttl, is what it ends by. */
+  #last = false;
   /** The deadline on the clock that goes on while a machine sleeps, and that somebody may set. */
   #wallDeadline = 0;
   /** Its place among the young, -1 for none. */
@@ -83,13 +73,8 @@ export class Hold {
     this.token = token;
     this.fence = fence;
     this.#times = times;
-    this.#endsAt = sent.at + times.maxHold;
+    this.#endsAt = endOf(times, sent.at);
     this.#renewed(sent);
-  }
-
-  /** What a server is asked for: no longer than the hold may last. */
-  static ttl(times: Times, left: number): number {
-    return Math.min(times.ttl, Math.ceil((left + 2) / 0.99) + 1);
   }
 
   get deadline(): number {
@@ -117,7 +102,7 @@ export class Hold {
   start(resource: Counted<unknown>): void {
     this.#resource = resource;
     this.#age = young.push(this) - 1;
-    if (this.#age === 0) later(1, settle);
+    if (this.#age === 0) later(YOUNG, settle);
   }
 
   /** Called a moment after {@link start}. Most leases are short, and those need neither the timer nor the reference. */
@@ -151,13 +136,14 @@ export class Hold {
     this.#renewedAt = sent.at;
     this.#renewAt = sent.at + this.#times.renewEvery;
     this.#deadline = Math.min(sent.at + left, this.#endsAt);
+    this.#last = sent.ttl < this.#times.ttl;
     // A wall clock tells whole milliseconds, so that one more has to pass.
     this.#wallDeadline = sent.wall + left + 1;
   }
 
   /** A clock says that it is over. Whoever asked finds that at once; whoever listens is told in the same turn. */
   #expire(): void {
-    this.#finish(now() >= this.#endsAt ? "max-hold" : "expired");
+    this.#finish(this.#last || now() >= this.#endsAt ? "max-hold" : "expired");
     Promise.resolve().then(() => this.#announce());
   }
 
@@ -166,7 +152,7 @@ export class Hold {
     const what = {
       expired: "its time to live ran out before it was renewed",
       taken: "its key was deleted or is held by somebody else",
-      "max-hold": `it was held for ${this.#times.maxHold} ms, the longest that was allowed`,
+      "max-hold": `it was held ${this.#times.until === Infinity ? `for ${this.#times.maxHold} ms` : "until its deadline"}, the longest that was allowed`,
       closed: "its leases were closed",
     };
     this.#end = new LeaseLostError(`Cannot rely on lease "${this.name}": ${what[reason]}`, {
@@ -196,18 +182,31 @@ export class Hold {
     this.#listeners = deref(this.#listeners);
     this.#resource = undefined;
     if (this.#age >= 0) young[this.#age] = undefined;
-    // The renewal in flight could still be carried out, but no new one is sent.
-    if (this.#renewing !== undefined) return this.#renewing.then(() => this.#giveBack(lost));
-    return this.#giveBack(lost);
+    const { timeout } = this.#keeper.quorum;
+    const renewing = this.#renewing;
+    return new Promise((resolve) => {
+      if (renewing === undefined) {
+        this.#giveBack(lost, timeout, resolve);
+        return;
+      }
+      // The renewal in flight could still be carried out, but no new one is sent. What it takes is taken off.
+      const by = now() + timeout;
+      void renewing.then(() => this.#giveBack(lost, Math.max(0, Math.min(timeout - 1, by - now())), resolve));
+    });
   }
 
-  #giveBack(lost: LeaseLostError | undefined): Promise<void> {
+  #giveBack(lost: LeaseLostError | undefined, within: number, done: () => void): void {
     const { quorum, onReleaseFailed } = this.#keeper;
     // One server has said that the key is not ours; of several, some may still have it.
-    if (lost?.reason === "taken" && quorum.single) return Promise.resolve().then(() => this.#settled("not-held"));
-    return quorum.release(this.keys, this.token).then(({ verdict, errors }) => {
+    if (lost?.reason === "taken" && quorum.single) {
+      this.#settled("not-held");
+      done();
+      return;
+    }
+    quorum.release(this.keys, this.token, within, (verdict, error) => {
       this.#settled(verdict === "yes" ? "released" : verdict === "no" ? "not-held" : "unknown");
-      if (verdict === "unknown") guarded(onReleaseFailed, this.name, errors[0]);
+      if (verdict === "unknown") guarded(onReleaseFailed, this.name, error);
+      done();
     });
   }
 
@@ -230,10 +229,10 @@ export class Hold {
   }
 
   async #renew(): Promise<void> {
-    const at = now();
-    const sent = { at, wall: Date.now(), ttl: Hold.ttl(this.#times, this.#endsAt - at) };
-    this.#renewAt = at + this.#times.renewEvery;
-    const verdict = await this.#keeper.quorum.extend(this.keys, this.token, sent.ttl);
+    const sent = sending(this.#times, now(), this.#endsAt);
+    this.#renewAt = sent.at + this.#times.renewEvery;
+    const { quorum } = this.#keeper;
+    const verdict = await quorum.extend(this.keys, this.token, sent.ttl, () => this.#end === undefined);
     this.#renewing = undefined;
     // It ended meanwhile: an answer that comes after the deadline does not bring it back.
     if (this.remaining === 0) return;
@@ -253,6 +252,8 @@ export class Hold {
   }
 }
 
+/** How long a lease counts as young, in milliseconds: less than the shortest interval of renewals. */
+const YOUNG = 8;
 /** Those that were started a moment ago. One timer serves all. */
 let young: (Hold | undefined)[] = [];
 
@@ -264,19 +265,6 @@ function settle(): void {
 
 function deref<T extends object>(reference: T | WeakRef<T> | undefined): T | undefined {
   return reference instanceof WeakRef ? reference.deref() : reference;
-}
-
-/** When a command was sent, on both clocks, and the time to live that it asked for. */
-export interface Sent {
-  readonly at: number;
-  readonly wall: number;
-  readonly ttl: number;
-}
-
-/** Milliseconds that are left of what was acquired or renewed by a command sent then. */
-export function remaining(sent: Sent): number {
-  const left = sent.ttl - drift(sent.ttl);
-  return Math.min(sent.at + left - now(), sent.wall + left - Date.now());
 }
 
 /** Calls a user's hook. One that throws is reported, and breaks nothing. */

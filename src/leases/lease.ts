@@ -1,8 +1,8 @@
 import { INSPECT } from "../account";
 import { type AsyncHandle, AsyncHandleImpl } from "../async-handle";
 import { type LeaseLostError, LeaseUnsupportedError, UseAfterFreeError } from "../errors";
-import { HandleImpl } from "../handle";
-import { defineAsyncResource } from "../resource";
+import { HandleImpl, openHandle } from "../handle";
+import { defineAsyncResource, type Family, familyOf } from "../resource";
 import type { Hold, Listeners, ReleaseOutcome } from "./hold";
 import { type Controller, platform, type Signal } from "./platform";
 import { factsOf } from "./refusals";
@@ -150,16 +150,13 @@ class LeaseImpl implements Lease {
 }
 
 /** Leases are watched: one that is dropped without being given back is reported at every tracking level. */
-const LeaseKind = /* @__PURE__ */ defineAsyncResource<Lease>({
-  kind: "lease",
-  watch: true,
-  label: (lease) => lease.name,
-  free: LeaseImpl.release,
-});
+const LeaseKind = /* @__PURE__ */ defineAsyncResource<Lease>({ kind: "lease", watch: true, free: LeaseImpl.release });
+/** Straight from the definition: what it checks of others' values and labels needs no check here. */
+const leaseKind = /* @__PURE__ */ (familyOf<Lease>(LeaseKind) as Family<Lease, readonly unknown[]>).kind;
 
 /** The first account on a lock that was just taken, which renews it from now on. */
 export function openLease(hold: Hold): AsyncHandle<Lease> {
-  const handle = LeaseKind.wrap(new LeaseImpl(hold));
-  hold.start(HandleImpl.counted(AsyncHandleImpl.account(handle) as HandleImpl<unknown>));
-  return handle;
+  const account = openHandle<Lease>(leaseKind, new LeaseImpl(hold), hold.name, 0);
+  hold.start(HandleImpl.counted(account as HandleImpl<unknown>));
+  return new AsyncHandleImpl(account);
 }

@@ -1,9 +1,11 @@
 import { ASYNC_DISPOSE, INSPECT } from "../account";
 import type { AsyncHandle } from "../async-handle";
-import { Hold, type Keeper, remaining, type Sent, type Times } from "./hold";
+import { type OpenedThere, realm } from "../tracker";
+import { Bids } from "./bids";
+import type { Hold } from "./hold";
 import { type Lease, openLease } from "./lease";
 import { Line, Waiter } from "./line";
-import { CannotCompare, type Keys } from "./node";
+import type { Keys } from "./node";
 import {
   type AcquireOptions,
   checkSignal,
@@ -13,9 +15,10 @@ import {
   Settings,
   type TryAcquireOptions,
 } from "./options";
-import { now, randomToken } from "./platform";
+import { now } from "./platform";
 import { type Attempt, Quorum } from "./quorum";
-import { closed, unanswered, unsupported } from "./refusals";
+import { closed, unanswered } from "./refusals";
+import type { Times } from "./times";
 
 /**
  * Locks on one Valkey or Redis server, or on a majority of several.
@@ -88,7 +91,7 @@ export interface LeasesConstructor {
 export const Leases: LeasesConstructor = class Leases implements Leases {
   readonly #settings: Settings;
   readonly #quorum: Quorum;
-  readonly #keeper: Keeper;
+  readonly #bids: Bids;
   readonly #lines = new Map<string, Line>();
   /** Lines that are idle, at a guess: counted when they become so, and swept when there are many. */
   #idle = 0;
@@ -97,14 +100,15 @@ export const Leases: LeasesConstructor = class Leases implements Leases {
 
   constructor(options: LeasesOptions) {
     this.#settings = new Settings(options);
-    const { nodes, quorum, commandTimeout, fenceTtl } = this.#settings;
-    this.#quorum = new Quorum(nodes, quorum, commandTimeout, fenceTtl);
-    this.#keeper = {
+    const { nodes, quorum, commandTimeout, fence, fenceTtl, heal } = this.#settings;
+    this.#quorum = new Quorum(nodes, quorum, commandTimeout, fenceTtl, heal);
+    const keeper = {
       quorum: this.#quorum,
       onLost: options.onLost,
       onReleaseFailed: options.onReleaseFailed,
-      vacated: (hold) => this.#vacated(hold),
+      vacated: (hold: Hold) => this.#vacated(hold),
     };
+    this.#bids = new Bids(keeper, fence);
   }
 
   acquire(name: string, options: AcquireOptions = {}): Promise<AsyncHandle<Lease>> {
@@ -116,10 +120,10 @@ export const Leases: LeasesConstructor = class Leases implements Leases {
   }
 
   async force(name: string, options: ForceOptions = {}): Promise<AsyncHandle<Lease>> {
-    const times = this.#settings.timesFor(options.ttl);
+    const times = this.#settings.timesFor(options);
     const keys = this.#settings.keysOf(name);
     if (this.#closing !== undefined) throw closed(name);
-    const forcing = this.#force(name, keys, times);
+    const forcing = this.#force(name, keys, times, realm.tracker?.here?.());
     this.#forcing.add(forcing);
     try {
       return await forcing;
@@ -150,27 +154,34 @@ export const Leases: LeasesConstructor = class Leases implements Leases {
   #enter(name: string, options: AcquireOptions, trying: boolean): Promise<AsyncHandle<Lease> | undefined> {
     // What is thrown in here rejects.
     return new Promise((resolve, reject) => {
-      const wait = trying ? 0 : checkWait(options.wait);
-      const times = this.#settings.timesFor(options.ttl);
-      const line = this.#lines.get(name) ?? new Line(name, this.#settings.keysOf(name), this.#emptied);
+      const times = this.#settings.timesFor(options);
+      const wait = trying ? 0 : checkWait(options.wait, times.until);
+      const known = this.#lines.get(name);
+      const keys = known?.keys ?? this.#settings.keysOf(name);
       const { signal } = options;
       checkSignal(signal);
       if (signal?.aborted) throw signal.reason;
       if (this.#closing !== undefined) throw closed(name);
-      this.#lines.set(name, line);
-      const waiter = new Waiter(line, times, wait, trying, signal, resolve, reject);
+      const line = known ?? this.#lineOf(name, keys);
+      const at = now();
+      const waiter = new Waiter(line, at, times, wait, trying, signal, resolve, reject);
       const taken = line.hold !== undefined && line.hold.remaining > 0;
-      const behind = line.first !== waiter || line.attempt !== undefined || line.pausing;
-      if (waiter.once && (taken || behind)) waiter.miss();
-      else this.#advance(line);
+      if (waiter.once && (taken || line.first !== waiter || line.bidding || line.pausing)) waiter.miss();
+      else this.#advance(line, at);
     });
   }
 
+  #lineOf(name: string, keys: Keys): Line {
+    const line = new Line(name, keys, this.#emptied);
+    this.#lines.set(name, line);
+    return line;
+  }
+
   /** Sends the first waiter's bid, unless one is under way, the lock is here, or a pause is not over. */
-  #advance(line: Line): void {
-    if (line.attempt !== undefined || line.hold !== undefined || line.pausing) return;
+  #advance(line: Line, at = now()): void {
+    if (line.bidding || line.hold !== undefined || line.pausing) return;
     if (line.first !== undefined) {
-      line.attempt = this.#try(line, line.first);
+      this.#try(line, line.first, at);
       return;
     }
     line.left = undefined;
@@ -189,90 +200,64 @@ export const Leases: LeasesConstructor = class Leases implements Leases {
     this.#advance(line);
   };
 
-  #try(line: Line, waiter: Waiter): Promise<void> {
-    return this.#bid(line.name, line.keys, waiter.times, false).then(
-      (ending) => this.#decide(line, waiter, ending),
-      (error: unknown) => {
-        line.attempt = undefined;
-        waiter.fail(error);
+  #try(line: Line, waiter: Waiter, at: number): void {
+    line.bidding = true;
+    this.#bids.make(line.name, line.keys, waiter.times, at, false, (hold, attempt) => {
+      if (attempt instanceof Error) {
+        line.bidding = false;
+        waiter.fail(attempt);
         this.#advance(line);
-      },
-    );
+      } else this.#decide(line, waiter, hold, attempt as Attempt);
+    });
   }
 
-  #decide(line: Line, waiter: Waiter, { hold, attempt }: Ending): Promise<void> | undefined {
+  #decide(line: Line, waiter: Waiter, hold: Hold | undefined, attempt: Attempt): void {
     line.left = attempt.left;
     line.fault = attempt.fault;
     if (hold === undefined) {
-      line.attempt = undefined;
+      line.bidding = false;
       if (attempt.final) waiter.fail(attempt.fault);
       for (const other of line.waiters) if (other.once) other.miss();
       const next = (): void => this.#advance(line);
       if (line.first !== undefined && line.hold === undefined) line.pause(attempt.split, next);
       else next();
-      return undefined;
+      return;
     }
     if (waiter.waits) {
-      line.attempt = undefined;
+      line.bidding = false;
       line.resume();
-      waiter.grant(this.#grant(line, hold));
-      return undefined;
+      waiter.grant(this.#grant(line, hold, waiter.here));
+      return;
     }
     // Whoever asked has left meanwhile.
-    return hold.release().then(() => {
-      line.attempt = undefined;
+    this.#bids.undo(hold, () => {
+      line.bidding = false;
       this.#advance(line);
     });
   }
 
-  async #force(name: string, keys: Keys, times: Times): Promise<AsyncHandle<Lease>> {
-    const { attempt, hold } = await this.#bid(name, keys, times, true);
-    if (hold === undefined) throw attempt.final ? attempt.fault : unanswered(name, attempt.fault);
+  async #force(name: string, keys: Keys, times: Times, here: OpenedThere | undefined): Promise<AsyncHandle<Lease>> {
+    const hold = await new Promise<Hold>((resolve, reject) => {
+      this.#bids.make(name, keys, times, now(), true, (hold, attempt) => {
+        if (hold !== undefined) resolve(hold);
+        else if (attempt instanceof Error) reject(attempt);
+        else reject(attempt.final ? attempt.fault : unanswered(name, attempt.fault));
+      });
+    });
     if (this.#closing !== undefined) {
       await hold.release();
       throw closed(name);
     }
-    const line = this.#lines.get(name) ?? new Line(name, keys, this.#emptied);
-    this.#lines.set(name, line);
+    const line = this.#lines.get(name) ?? this.#lineOf(name, keys);
     const robbed = line.hold;
-    const handle = this.#grant(line, hold);
+    const handle = this.#grant(line, hold, here);
     robbed?.lose("taken");
     return handle;
   }
 
-  /** One attempt, with a token of its own. */
-  #bid(name: string, keys: Keys, times: Times, force: boolean): Promise<Ending> {
-    const { fence } = this.#settings;
-    const { scripted, single } = this.#quorum;
-    if (!scripted && fence) {
-      return Promise.reject(unsupported(name, "a fence takes a script, and its server forbids them"));
-    }
-    const token = randomToken();
-    const at = now();
-    const sent: Sent = { at, wall: Date.now(), ttl: Hold.ttl(times, times.maxHold) };
-    const fenced = scripted && (fence ?? single);
-    return this.#quorum.acquire({ keys, token, ttl: sent.ttl, fenced, force }).then((attempt) => {
-      if (attempt.won) {
-        const hold = new Hold(this.#keeper, name, keys, token, attempt.fence, times, sent);
-        return remaining(sent) > 0 ? { attempt, hold } : this.#tooLate(attempt, hold, sent);
-      }
-      if (attempt.fault instanceof CannotCompare) throw unsupported(name, attempt.fault.message);
-      // It turned out that scripts are forbidden: again without, or with the refusal.
-      if (scripted && !this.#quorum.scripted) return this.#bid(name, keys, times, force);
-      return { attempt, hold: undefined };
-    });
-  }
-
-  /** It is ours, for no time at all: that is nothing to hand out. */
-  async #tooLate(attempt: Attempt, hold: Hold, sent: Sent): Promise<Ending> {
-    await hold.release();
-    const fault = new Error(`It took longer than the ttl of ${sent.ttl} ms to hear that it was acquired`);
-    return { attempt: { ...attempt, won: false, fault }, hold: undefined };
-  }
-
-  #grant(line: Line, hold: Hold): AsyncHandle<Lease> {
+  #grant(line: Line, hold: Hold, here: OpenedThere | undefined): AsyncHandle<Lease> {
     line.hold = hold;
-    return openLease(hold);
+    return here === undefined ? openLease(hold) : here(() => openLease(hold));
   }
 
   #vacated(hold: Hold): void {
@@ -285,10 +270,9 @@ export const Leases: LeasesConstructor = class Leases implements Leases {
   }
 
   async #close(): Promise<void> {
-    const busy: unknown[] = [...this.#forcing];
+    const busy: unknown[] = [...this.#forcing, this.#bids.quiet()];
     for (const line of [...this.#lines.values()]) {
-      const { attempt, hold } = line;
-      busy.push(attempt);
+      const { hold } = line;
       for (const waiter of line.waiters) waiter.fail(closed(line.name));
       hold?.lose("closed");
       busy.push(hold?.release());
@@ -300,9 +284,3 @@ export const Leases: LeasesConstructor = class Leases implements Leases {
 
 /** How many names are remembered that nobody uses. */
 const MOST_IDLE = 256;
-
-/** How one attempt ended: with a hold, or with the reason why there is none. */
-interface Ending {
-  readonly attempt: Attempt;
-  readonly hold: Hold | undefined;
-}

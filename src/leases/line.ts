@@ -1,14 +1,18 @@
 import type { AsyncHandle } from "../async-handle";
 import { LeaseTimeoutError } from "../errors";
-import type { Hold, Times } from "./hold";
+import { type OpenedThere, realm } from "../tracker";
+import type { Hold } from "./hold";
 import type { Lease } from "./lease";
 import type { Keys } from "./node";
 import { cancel, later, now, type Signal, type Timer } from "./platform";
 import { factsOf } from "./refusals";
+import type { Times } from "./times";
 
 /** One caller that waits for a lease, and its place in its line. Settling it takes it out of its line, with its timer and its listener. */
 export class Waiter {
   readonly times: Times;
+  /** Opens its handle as if from where it was asked for, where anybody keeps such sites. */
+  readonly here: OpenedThere | undefined = realm.tracker?.here?.();
   /** Asks once, and takes a miss for an answer. */
   readonly once: boolean;
   /** The neighbours in the line. */
@@ -18,7 +22,7 @@ export class Waiter {
   waits = true;
   readonly #line: Line;
   readonly #trying: boolean;
-  readonly #since = now();
+  readonly #since: number;
   readonly #resolve: (handle: AsyncHandle<Lease> | undefined) => void;
   readonly #reject: (error: unknown) => void;
   readonly #signal: Signal | undefined;
@@ -27,6 +31,7 @@ export class Waiter {
 
   constructor(
     line: Line,
+    since: number,
     times: Times,
     wait: number,
     trying: boolean,
@@ -35,6 +40,7 @@ export class Waiter {
     reject: (error: unknown) => void,
   ) {
     this.#line = line;
+    this.#since = since;
     this.times = times;
     this.once = wait === 0;
     this.#trying = trying;
@@ -104,8 +110,8 @@ export class Line {
   #last: Waiter | undefined;
   /** The lease that this process has. While it has it, nobody asks the servers. */
   hold: Hold | undefined;
-  /** The one attempt under way. */
-  attempt: Promise<void> | undefined;
+  /** The one attempt is under way. */
+  bidding = false;
   /** What the holder had left when it was seen last, in milliseconds. */
   left: number | undefined;
   /** Why the last attempt could not tell who holds it. */
@@ -150,7 +156,7 @@ export class Line {
 
   /** Nobody holds it, waits for it or asks for it here. */
   get idle(): boolean {
-    return this.hold === undefined && this.first === undefined && this.attempt === undefined;
+    return this.hold === undefined && this.first === undefined && !this.bidding;
   }
 
   get pausing(): boolean {

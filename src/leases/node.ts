@@ -1,5 +1,5 @@
 import { ignore } from "../account";
-import { Asked } from "./asked";
+import { Asked, type Told } from "./asked";
 import { integer, isForbidden, isNoScript, isUnknown, isWrongType, list, type SendCommand, text } from "./command";
 import { randomToken } from "./platform";
 import { ACQUIRE, EXTEND, LOOK, RAISE, RELEASE, type Script } from "./scripts";
@@ -14,6 +14,8 @@ export interface Keys {
 export interface Bid {
   readonly keys: Keys;
   readonly token: string;
+  /** When it is made, in `performance.now()` time. */
+  readonly at: number;
   /** Milliseconds. */
   readonly ttl: number;
   readonly fenced: boolean;
@@ -42,21 +44,23 @@ export class CannotCompare extends Error {
 }
 
 /**
- * One server (or cluster), and how it is spoken to. Every call rejects when its answer is unknown or an error.
+ * One server (or cluster), and how it is spoken to. An answer that is unknown or an error is told as an error.
  *
- * A lease is two commands, and everything here is measured against those: one promise a command, and one timer for all
- * commands that wait.
+ * A lease is two commands, and everything here is measured against those: no promise but the client's own, and one timer
+ * for all commands that wait.
  */
 export class LeaseNode {
   readonly #send: SendCommand;
   readonly #asked: Asked;
+  readonly #fenceTtl: string;
   #means: Means | undefined;
   /** The server's own name for itself; empty where it keeps that to itself, undefined until it was asked. */
   runId: string | undefined;
 
-  constructor(send: SendCommand, timeout: number) {
+  constructor(send: SendCommand, timeout: number, fenceTtl: number) {
     this.#send = send;
     this.#asked = new Asked(timeout);
+    this.#fenceTtl = String(fenceTtl);
   }
 
   /** Whether fences can be had, as far as that is known. */
@@ -64,32 +68,40 @@ export class LeaseNode {
     return this.#means === undefined || this.#means === "script";
   }
 
-  acquire(bid: Bid, fenceTtl: number): Promise<Grab> {
-    if (this.#means === undefined) return this.#acquireFirst(bid, fenceTtl);
-    return bid.fenced ? this.#acquireByScript(bid, fenceTtl) : this.#acquirePlainly(bid);
+  acquire(bid: Bid, told: Told<Grab>): void {
+    if (this.#means === undefined) this.#acquireFirst(bid).then(told as (grab: Grab) => void, untold(told));
+    else if (bid.fenced) this.#acquireByScript(bid, told);
+    else this.#acquirePlainly(bid, told);
   }
 
   /** Whether the key was still ours and has its time again. */
-  extend(key: string, token: string, ttl: number): Promise<boolean> {
-    if (this.scripted) return this.#run(EXTEND, ["1", key, token, String(ttl)], isOne);
-    return this.#native(["SET", key, token, "IFEQ", token, "PX", String(ttl)], isOk);
+  extend(key: string, token: string, ttl: number, told: Told<boolean>): void {
+    if (this.scripted) this.#run(EXTEND, ["1", key, token, String(ttl)], isOne, told);
+    else this.#native(["SET", key, token, "IFEQ", token, "PX", String(ttl)], isOk, told);
+  }
+
+  /** Whether the key was missing; it is ours again. */
+  heal(key: string, token: string, ttl: number, told: Told<boolean>): void {
+    this.#ask(["SET", key, token, "PX", String(ttl), "NX"], isOk, told);
   }
 
   /** Whether the key was still ours; it is gone. */
-  release(key: string, token: string): Promise<boolean> {
-    if (this.scripted) return this.#run(RELEASE, ["1", key, token], isOne);
-    return this.#native(this.#deletion(this.#means, key, token), isOne);
+  release(key: string, token: string, told: Told<boolean>): void {
+    if (this.scripted) this.#ask(["EVALSHA", RELEASE.sha, "1", key, token], isOne, told, RELEASE);
+    else this.#native(this.#deletion(this.#means, key, token), isOne, told);
   }
 
   /** Whether the key was still ours and no later fence from this node is below this one. */
-  raise(keys: Keys, token: string, fence: number, fenceTtl: number): Promise<boolean> {
-    return this.#run(RAISE, ["2", keys.lock, keys.fence, token, String(fence), String(fenceTtl)], isOne);
+  raise(keys: Keys, token: string, fence: number, told: Told<boolean>): void {
+    this.#run(RAISE, ["2", keys.lock, keys.fence, token, String(fence), this.#fenceTtl], isOne, told);
   }
 
   /** Asks the server for its name. Never rejects: a server that does not answer is asked again the next time. */
   async identify(): Promise<void> {
     try {
-      const info = (await this.#ask(["INFO", "server"], text)) ?? "";
+      const info = await asking((told: Told<string>) =>
+        this.#ask(["INFO", "server"], (reply) => text(reply) ?? "", told),
+      );
       this.runId = /^run_id:(\w+)/m.exec(info)?.[1] ?? "";
     } catch (error) {
       if (isForbidden(error) || isUnknown(error)) this.runId = "";
@@ -102,13 +114,13 @@ export class LeaseNode {
   }
 
   /** Nothing is taken before it is known how it can be given back. */
-  async #acquireFirst(bid: Bid, fenceTtl: number): Promise<Grab> {
+  async #acquireFirst(bid: Bid): Promise<Grab> {
     if (!bid.fenced) {
       await this.#learn(bid.keys.lock);
-      return this.#acquirePlainly(bid);
+      return asking((told: Told<Grab>) => this.#acquirePlainly(bid, told));
     }
     try {
-      const grab = await this.#acquireByScript(bid, fenceTtl);
+      const grab = await asking((told: Told<Grab>) => this.#acquireByScript(bid, told));
       this.#means = "script";
       return grab;
     } catch (error) {
@@ -117,20 +129,25 @@ export class LeaseNode {
     }
   }
 
-  #acquireByScript(bid: Bid, fenceTtl: number): Promise<Grab> {
+  #acquireByScript(bid: Bid, told: Told<Grab>): void {
     const { keys, token, ttl, force } = bid;
-    const args = ["2", keys.lock, keys.fence, token, String(ttl), String(fenceTtl), force ? "1" : "0"];
-    return this.#run(ACQUIRE, args, grabbed, bid);
+    const words = ["EVALSHA", ACQUIRE.sha, "2", keys.lock, keys.fence, token, String(ttl)];
+    if (force) words.push(this.#fenceTtl, "1");
+    else if (this.#fenceTtl !== "0") words.push(this.#fenceTtl);
+    this.#ask(words, grabbed, told, ACQUIRE, bid, bid.at);
   }
 
-  async #acquirePlainly(bid: Bid): Promise<Grab> {
+  #acquirePlainly(bid: Bid, told: Told<Grab>): void {
     const { keys, token, ttl } = bid;
     const words = ["SET", keys.lock, token, "PX", String(ttl)];
     if (!bid.force) words.push("NX");
-    if (await this.#ask(words, isOk, undefined, bid)) return TAKEN;
-    const look = ["1", keys.lock, token];
-    const left = await (this.scripted ? this.#run(LOOK, look, integer) : this.#ask(["PTTL", keys.lock], integer));
-    return { taken: left === OURS, fence: undefined, left };
+    const took: Told<boolean> = (taken, error) => {
+      if (taken) told(TAKEN, undefined);
+      else if (taken === undefined) told(undefined, error);
+      else if (this.scripted) this.#run(LOOK, ["1", keys.lock, token], seen, told);
+      else this.#ask(["PTTL", keys.lock], seen, told);
+    };
+    this.#ask(words, isOk, took, undefined, bid, bid.at);
   }
 
   /**
@@ -140,7 +157,7 @@ export class LeaseNode {
   async #learn(key: string): Promise<void> {
     const nothing = randomToken();
     try {
-      await this.#run(RELEASE, ["1", key, nothing], isOne);
+      await asking((told: Told<boolean>) => this.#run(RELEASE, ["1", key, nothing], isOne, told));
       this.#means = "script";
       return;
     } catch (error) {
@@ -148,7 +165,7 @@ export class LeaseNode {
     }
     const has = async (words: string[]): Promise<boolean> => {
       try {
-        await this.#ask(words, isOk);
+        await asking((told: Told<boolean>) => this.#ask(words, isOk, told));
         return true;
       } catch (error) {
         if (isWrongType(error)) return true;
@@ -172,15 +189,15 @@ export class LeaseNode {
   }
 
   /** A key of another type is not ours. */
-  #native(words: string[], ours: (reply: unknown) => boolean): Promise<boolean> {
-    return this.#ask(words, ours).catch((error: unknown) => {
-      if (isWrongType(error)) return false;
-      throw error;
+  #native(words: string[], ours: (reply: unknown) => boolean, told: Told<boolean>): void {
+    this.#ask(words, ours, (answer, error) => {
+      if (answer === undefined && isWrongType(error)) told(false, undefined);
+      else told(answer, error);
     });
   }
 
-  #run<T>(script: Script, args: string[], read: (reply: unknown) => T, bid?: Bid): Promise<T> {
-    return this.#ask(["EVALSHA", script.sha, ...args], read, script, bid);
+  #run<T>(script: Script, args: string[], read: (reply: unknown) => T, told: Told<T>): void {
+    this.#ask(["EVALSHA", script.sha, ...args], read, told, script);
   }
 
   /**
@@ -188,25 +205,24 @@ export class LeaseNode {
    *
    * A script that the server does not have is sent whole. What a bid took that was answered too late is given back.
    */
-  #ask<T>(words: string[], read: (reply: unknown) => T, script?: Script, bid?: Bid): Promise<T> {
-    return new Promise((resolve, reject) => {
-      const question = this.#asked.add(words[0] as string, reject);
-      this.#sent(words).then(
-        (reply) => {
-          const late = this.#asked.answered(question);
-          const answer = read(reply);
-          resolve(answer);
-          if (late && bid !== undefined && (answer === true || (answer as Grab).taken)) {
-            this.release(bid.keys.lock, bid.token).catch(ignore);
-          }
-        },
-        (error: unknown) => {
-          const late = this.#asked.answered(question);
-          if (late || script === undefined || !isNoScript(error)) reject(error);
-          else resolve(this.#ask(["EVAL", script.source, ...words.slice(2)], read, undefined, bid));
-        },
-      );
-    });
+  #ask<T>(words: string[], read: (reply: unknown) => T, told: Told<T>, script?: Script, bid?: Bid, at?: number): void {
+    const question = this.#asked.add(words[0] as string, told, at);
+    this.#sent(words).then(
+      (reply) => {
+        const waits = this.#asked.answered(question);
+        const answer = read(reply);
+        if (waits !== undefined) waits(answer, undefined);
+        else if (bid !== undefined && (answer === true || (answer as Grab).taken)) {
+          this.release(bid.keys.lock, bid.token, ignore);
+        }
+      },
+      (error: unknown) => {
+        const waits = this.#asked.answered(question);
+        if (waits === undefined) return;
+        if (script === undefined || !isNoScript(error)) waits(undefined, error);
+        else this.#ask(["EVAL", script.source, ...words.slice(2)], read, waits, undefined, bid);
+      },
+    );
   }
 
   /** A client that throws has failed like any other. */
@@ -219,6 +235,20 @@ export class LeaseNode {
   }
 }
 
+/** The answer as a promise. */
+export function asking<T>(ask: (told: Told<T>) => void): Promise<T> {
+  return new Promise((resolve, reject) => {
+    ask((answer, error) => {
+      if (answer === undefined) reject(error);
+      else resolve(answer);
+    });
+  });
+}
+
+function untold<T>(told: Told<T>): (error: unknown) => void {
+  return (error) => told(undefined, error);
+}
+
 const TAKEN: Grab = { taken: true, fence: undefined, left: undefined };
 
 function grabbed(reply: unknown): Grab {
@@ -226,6 +256,12 @@ function grabbed(reply: unknown): Grab {
   return integer(taken) === 1
     ? { taken: true, fence: integer(said), left: undefined }
     : { taken: false, fence: undefined, left: integer(said) };
+}
+
+/** What a look at a key that was not to be had says. */
+function seen(reply: unknown): Grab {
+  const left = integer(reply);
+  return { taken: left === OURS, fence: undefined, left };
 }
 
 function isOne(reply: unknown): boolean {

@@ -1,8 +1,8 @@
 import { type LeaseLostError, received } from "../errors";
 import type { SendCommand } from "./command";
-import type { Times } from "./hold";
 import type { Keys } from "./node";
-import type { Signal } from "./platform";
+import { now, type Signal } from "./platform";
+import type { Times } from "./times";
 
 /** What {@link Leases} are made of. All times are whole milliseconds. */
 export interface LeasesOptions {
@@ -30,7 +30,8 @@ export interface LeasesOptions {
    */
   readonly renewEvery?: number;
   /**
-   * How long one command may take before its answer counts as unknown.
+   * How long one command may take before its answer counts as unknown. A release settles within it too, with a renewal
+   * in flight that it has to wait for.
    *
    * @default a third of the ttl, 1000 at most
    */
@@ -60,6 +61,13 @@ export interface LeasesOptions {
    * @default never
    */
   readonly fenceTtl?: number;
+  /**
+   * Whether a renewal that a majority of several nodes has confirmed gives the key back to a node that has lost it (it was
+   * restarted, or its key deleted), so that the next node may be lost as well. A key that a majority has lost stays lost.
+   *
+   * @default false
+   */
+  readonly heal?: boolean;
   /** Hears of every lease that was lost, after its signal was aborted. */
   readonly onLost?: (name: string, error: LeaseLostError) => void;
   /** Hears of every lease whose release was not answered: its key stays until its time to live is over. */
@@ -72,6 +80,13 @@ export interface ForceOptions {
    * The time to live of this lease instead of that of its {@link Leases}.
    */
   readonly ttl?: number;
+  /**
+   * When everything has to be over, in `performance.now()` time: by then who waits has given up, and the lease has ended
+   * (reason `max-hold`). No server is asked to keep the key for longer than what is left until then.
+   *
+   * @default never
+   */
+  readonly deadline?: number;
 }
 
 /** What {@link Leases.tryAcquire} takes. */
@@ -100,12 +115,13 @@ export class Settings {
   readonly commandTimeout: number;
   readonly fence: boolean | undefined;
   readonly fenceTtl: number;
+  readonly heal: boolean;
   readonly times: Times;
   readonly #prefix: string;
   readonly #renewEvery: number | undefined;
 
   constructor(options: LeasesOptions) {
-    const { nodes, prefix = "lastref", ttl = 10_000, renewEvery, maxHold, fence, fenceTtl } = options;
+    const { nodes, prefix = "lastref", ttl = 10_000, renewEvery, maxHold, fence, fenceTtl, heal } = options;
     if (!Array.isArray(nodes) || nodes.length === 0) {
       throw new TypeError(
         `Cannot make leases: expected nodes to be an array of at least one, received ${received(nodes)}`,
@@ -130,8 +146,10 @@ export class Settings {
     if (typeof prefix !== "string") {
       throw new TypeError(`Cannot make leases: expected a prefix that is a string, received ${received(prefix)}`);
     }
-    if (fence !== undefined && typeof fence !== "boolean") {
-      throw new TypeError(`Cannot make leases: expected fence to be true or false, received ${received(fence)}`);
+    for (const [option, value] of Object.entries({ fence, heal })) {
+      if (value !== undefined && typeof value !== "boolean") {
+        throw new TypeError(`Cannot make leases: expected ${option} to be true or false, received ${received(value)}`);
+      }
     }
     for (const hook of ["onLost", "onReleaseFailed"] as const) {
       if (options[hook] !== undefined && typeof options[hook] !== "function") {
@@ -143,6 +161,7 @@ export class Settings {
     this.nodes = [...nodes];
     this.quorum = quorum;
     this.fence = fence;
+    this.heal = heal === true;
     this.#prefix = encode(prefix);
     this.#renewEvery = renewEvery === undefined ? undefined : whole("renewEvery", renewEvery, SHORTEST_INTERVAL);
     this.fenceTtl = fenceTtl === undefined ? 0 : whole("fenceTtl", fenceTtl);
@@ -150,9 +169,10 @@ export class Settings {
     this.commandTimeout = whole("commandTimeout", options.commandTimeout ?? Math.min(1000, Math.floor(ttl / 3)));
   }
 
-  /** The times of one lease that was given a time to live of its own. */
-  timesFor(ttl: number | undefined): Times {
-    return ttl === undefined ? this.times : this.#timesOf(ttl, this.times.maxHold);
+  /** The times of one lease, which may have a time to live or a deadline of its own. */
+  timesFor({ ttl, deadline }: ForceOptions): Times {
+    const times = ttl === undefined ? this.times : this.#timesOf(ttl, this.times.maxHold);
+    return deadline === undefined ? times : { ...times, until: checkDeadline(deadline) };
   }
 
   /**
@@ -177,14 +197,24 @@ export class Settings {
         `Cannot renew a lease: a ttl of ${ttl} ms leaves no time for a renewal every ${renewEvery} ms, of which ${SHORTEST_INTERVAL} ms is the least`,
       );
     }
-    return { ttl, renewEvery, maxHold };
+    return { ttl, renewEvery, maxHold, until: Infinity };
   }
 }
 
-/** How long an acquire waits. */
-export function checkWait(wait: unknown): number {
-  if (wait === undefined || wait === Infinity) return Infinity;
-  return whole("wait", wait, 0);
+/** How long an acquire waits: no longer than its deadline. */
+export function checkWait(wait: unknown, until: number): number {
+  const asked = wait === undefined || wait === Infinity ? Infinity : whole("wait", wait, 0);
+  if (until === Infinity) return asked;
+  const left = Math.min(asked, Math.max(0, Math.ceil(until - now())));
+  return left > LONGEST ? Infinity : left;
+}
+
+function checkDeadline(deadline: unknown): number {
+  if (typeof deadline === "number" && deadline > Number.NEGATIVE_INFINITY) return deadline;
+  const Mistake = typeof deadline === "number" ? RangeError : TypeError;
+  throw new Mistake(
+    `Cannot acquire a lease: expected deadline to be a time of performance.now(), received ${typeof deadline === "number" ? deadline : received(deadline)}`,
+  );
 }
 
 export function checkSignal(signal: unknown): void {

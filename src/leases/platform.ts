@@ -50,21 +50,26 @@ export function cancel(timer: Timer | undefined): void {
 
 const TOKEN_BYTES = 16;
 const drawn = /* @__PURE__ */ new Uint8Array(TOKEN_BYTES * 256);
-let used = drawn.length;
+/** What was drawn, in hex; a token is a piece of it that was given to nobody before. */
+let pool = "";
+let used = 0;
 
 /** 128 random bits in hex. They are drawn in bulk: one system call serves 256 tokens. */
 export function randomToken(): string {
-  if (used === drawn.length) {
+  if (used === pool.length) {
     platform.crypto.getRandomValues(drawn);
+    const digits = new Uint8Array(2 * drawn.length);
+    for (let i = 0; i < drawn.length; i++) {
+      const byte = drawn[i] as number;
+      digits[2 * i] = digit(byte >> 4);
+      digits[2 * i + 1] = digit(byte & 15);
+    }
+    pool = new platform.TextDecoder().decode(digits);
     used = 0;
   }
-  const codes: number[] = [];
-  for (const end = used + TOKEN_BYTES; used < end; used++) {
-    const byte = drawn[used] as number;
-    codes.push(digit(byte >> 4), digit(byte & 15));
-  }
-  // Made at once: one that is put together piece by piece is taken apart again by every client that sends it.
-  return String.fromCharCode(...codes);
+  const from = used;
+  used += 2 * TOKEN_BYTES;
+  return pool.slice(from, used);
 }
 
 function digit(value: number): number {

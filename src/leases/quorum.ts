@@ -1,10 +1,9 @@
 import { ignore } from "../account";
-import { isFinal, type SendCommand } from "./command";
-import { type Bid, CannotCompare, type Grab, type Keys, LeaseNode } from "./node";
-import { later } from "./platform";
-
-/** What the nodes together say: a majority did it, too many did not, or too few answered to know. */
-export type Verdict = "yes" | "no" | "unknown";
+import type { Told } from "./asked";
+import { NoAnswer, type SendCommand } from "./command";
+import { asking, type Bid, CannotCompare, type Grab, type Keys, LeaseNode } from "./node";
+import { cancel, later, type Timer } from "./platform";
+import { isHopeless, Tally, type Verdict } from "./tally";
 
 /** How an attempt on all nodes ended. */
 export interface Attempt {
@@ -20,64 +19,105 @@ export interface Attempt {
   readonly final: boolean;
 }
 
-interface Tally {
-  readonly verdict: Verdict;
-  readonly errors: unknown[];
-}
-
 /** How long the first attempt waits for servers that have not said who they are, once its vote is decided. */
 const IDENTIFY_GRACE = 100;
 
 /** All nodes of a set of leases, spoken to in parallel. */
 export class Quorum {
   readonly #nodes: readonly LeaseNode[];
+  /** The only one, which is spared what it takes to count votes. */
+  readonly #only: LeaseNode | undefined;
   readonly #need: number;
-  readonly #fenceTtl: number;
+  /** How long a node may take to answer. */
+  readonly timeout: number;
+  readonly #heal: boolean;
   /** Every server has said who it is, and no two are the same. */
   #distinct: boolean;
   #graced = false;
-  /** The nodes that had not answered when a majority had, by the token of the bid. */
-  readonly #stragglers = new Map<string, Map<LeaseNode, Promise<boolean>>>();
+  /** The nodes that have still to answer what a majority has, by the token. */
+  readonly #stragglers = new Map<string, Map<LeaseNode, Promise<unknown>>>();
   /** Deletions that no attempt waits for. */
   readonly #undoing = new Set<Promise<unknown>>();
 
-  constructor(nodes: readonly SendCommand[], need: number, timeout: number, fenceTtl: number) {
-    this.#nodes = nodes.map((send) => new LeaseNode(send, timeout));
+  constructor(nodes: readonly SendCommand[], need: number, timeout: number, fenceTtl: number, heal: boolean) {
+    this.#nodes = nodes.map((send) => new LeaseNode(send, timeout, fenceTtl));
+    this.#only = nodes.length === 1 ? this.#nodes[0] : undefined;
     this.#need = need;
-    this.#fenceTtl = fenceTtl;
+    this.timeout = timeout;
+    this.#heal = heal;
     this.#distinct = nodes.length === 1;
   }
 
   /** Whether every node runs scripts, as far as that is known. */
   get scripted(): boolean {
-    return this.#nodes.every((node) => node.scripted);
+    return this.#only === undefined ? this.#nodes.every((node) => node.scripted) : this.#only.scripted;
   }
 
   get single(): boolean {
-    return this.#nodes.length === 1;
+    return this.#only !== undefined;
   }
 
   /**
-   * Bids everywhere. Whatever a lost bid took, or may have taken, is given back.
+   * Bids everywhere, and tells how it ended. Whatever a lost bid took, or may have taken, is given back.
    *
-   * @throws {TypeError} If two nodes are the same server.
+   * The only error is a `TypeError`, if two nodes are the same server.
    */
-  acquire(bid: Bid): Promise<Attempt> {
-    const [only] = this.#nodes;
-    return this.single && only !== undefined ? this.#acquireOne(only, bid) : this.#acquireMost(bid);
+  acquire(bid: Bid, told: Told<Attempt>): void {
+    const node = this.#only;
+    if (node === undefined) {
+      this.#acquireMost(bid).then(
+        (attempt) => told(attempt, undefined),
+        (error: unknown) => told(undefined, error),
+      );
+      return;
+    }
+    node.acquire(bid, (grab, fault) => {
+      if (grab !== undefined) {
+        const { taken, fence, left } = grab;
+        told({ won: taken, fence, left, split: false, fault: undefined, final: false }, undefined);
+        return;
+      }
+      // No attempt waits for this: it is behind the bid on its connection, and on another one the key still expires.
+      if (!(fault instanceof CannotCompare)) this.#undo(node, bid.keys, bid.token);
+      told({ won: false, fence: undefined, left: undefined, split: false, fault, final: isHopeless(fault) }, undefined);
+    });
   }
 
-  async extend(keys: Keys, token: string, ttl: number): Promise<Verdict> {
-    return (await this.#tally(this.#nodes.map((node) => node.extend(keys.lock, token, ttl)))).verdict;
+  /**
+   * Gives the keys their time again.
+   *
+   * Where it was asked for, a node that has lost its key gets it back, as long as `wanted` says so and a majority has
+   * answered in this very round that it still has its own: nobody else can have won one meanwhile.
+   */
+  async extend(keys: Keys, token: string, ttl: number, wanted: () => boolean): Promise<Verdict> {
+    const votes = this.#nodes.map((node) => asking((told: Told<boolean>) => node.extend(keys.lock, token, ttl, told)));
+    const { verdict } = await Tally.of(votes, this.#need).decided;
+    if (verdict === "yes" && this.#heal) {
+      const healing = votes.map(async (vote, i): Promise<boolean> => {
+        const node = this.#nodes[i] as LeaseNode;
+        if ((await vote) || !wanted()) return true;
+        return asking((told: Told<boolean>) => node.heal(keys.lock, token, ttl, told));
+      });
+      this.#remember(token, healing);
+    }
+    return verdict;
   }
 
-  /** Gives the key back everywhere, and waits until every node has answered or had its time. Never rejects. */
-  release(keys: Keys, token: string): Promise<Tally> {
-    const [only] = this.#nodes;
-    if (this.single && only !== undefined) return only.release(keys.lock, token).then(told, untold);
+  /**
+   * Gives the key back everywhere, and tells what became of it when every node has answered or had its time, which is
+   * `within` milliseconds at most.
+   */
+  release(keys: Keys, token: string, within: number, told: (verdict: Verdict, error: unknown) => void): void {
+    const node = this.#only;
+    if (node !== undefined && within === this.timeout) {
+      node.release(keys.lock, token, (said, error) => {
+        told(said === undefined ? "unknown" : said ? "yes" : "no", error);
+      });
+      return;
+    }
     const late = this.#stragglers.get(token);
     const votes = this.#nodes.map((node) => {
-      const release = (): Promise<boolean> => node.release(keys.lock, token);
+      const release = (): Promise<boolean> => asking((told: Told<boolean>) => node.release(keys.lock, token, told));
       // A bid may be sent twice, for want of a script: a deletion must not come between.
       return (
         late?.get(node)?.then(release, (error: unknown) => {
@@ -86,7 +126,15 @@ export class Quorum {
         }) ?? release()
       );
     });
-    return Promise.allSettled(votes).then(() => this.#tally(votes));
+    const tally = Tally.of(votes, this.#need);
+    let waiting: Timer | undefined;
+    const over = new Promise<void>((resolve) => {
+      waiting = later(within, resolve);
+    });
+    void Promise.race([Promise.allSettled(votes), over]).then(() => {
+      cancel(waiting);
+      told(tally.verdict ?? "unknown", tally.errors[0] ?? new NoAnswer("Release", within));
+    });
   }
 
   /** Settles when every deletion has been answered, or has had its time. */
@@ -95,36 +143,28 @@ export class Quorum {
     for (const node of this.#nodes) node.close();
   }
 
-  #acquireOne(node: LeaseNode, bid: Bid): Promise<Attempt> {
-    return node.acquire(bid, this.#fenceTtl).then(
-      ({ taken, fence, left }) => ({ won: taken, fence, left, split: false, fault: undefined, final: false }),
-      (fault: unknown) => {
-        // No attempt waits for this: it is behind the bid on its connection, and on another one the key still expires.
-        if (!(fault instanceof CannotCompare)) this.#undo(node, bid.keys, bid.token);
-        return { won: false, fence: undefined, left: undefined, split: false, fault, final: isHopeless(fault) };
-      },
-    );
-  }
-
   async #acquireMost(bid: Bid): Promise<Attempt> {
     const grabs = new Map<LeaseNode, Grab>();
     const identified: Promise<void>[] = [];
     const votes = this.#nodes.map(async (node) => {
       const naming = node.runId === undefined ? node.identify() : undefined;
       if (naming !== undefined) identified.push(naming);
-      const grab = await node.acquire(bid, this.#fenceTtl);
+      const grab = await asking((told: Told<Grab>) => node.acquire(bid, told));
       grabs.set(node, grab);
       return grab.taken;
     });
-    const { verdict, errors } = await this.#tally(votes);
+    const { verdict, errors } = await Tally.of(votes, this.#need).decided;
     const twins = await this.#twins(identified);
     const fence = Math.max(...[...grabs.values()].map((grab) => grab.fence ?? 0));
     if (verdict === "yes" && twins === undefined) {
-      this.#remember(bid.token, votes, grabs);
+      this.#remember(bid.token, votes);
       const won = { won: true, left: undefined, split: false, fault: undefined, final: false };
       if (!bid.fenced) return { ...won, fence: undefined };
       // The next majority shares a node with this one, so its fence is higher.
-      const raised = await this.#tally(this.#nodes.map((n) => n.raise(bid.keys, bid.token, fence, this.#fenceTtl)));
+      const raising = this.#nodes.map((node) =>
+        asking((told: Told<boolean>) => node.raise(bid.keys, bid.token, fence, told)),
+      );
+      const raised = await Tally.of(raising, this.#need).decided;
       if (raised.verdict === "yes") return { ...won, fence };
       errors.push(...raised.errors);
     }
@@ -144,13 +184,21 @@ export class Quorum {
     };
   }
 
-  /** Keeps in mind who has still to answer a bid that was won. */
-  #remember(token: string, votes: readonly Promise<boolean>[], grabs: ReadonlyMap<LeaseNode, Grab>): void {
-    const late = new Map(this.#nodes.map((node, i) => [node, votes[i] as Promise<boolean>]));
-    for (const node of grabs.keys()) late.delete(node);
-    if (late.size === 0) return;
+  /** Keeps in mind, for the release, what nodes have still to answer. */
+  #remember(token: string, answers: readonly Promise<boolean>[]): void {
+    const late = this.#stragglers.get(token) ?? new Map<LeaseNode, Promise<unknown>>();
     this.#stragglers.set(token, late);
-    void Promise.allSettled(late.values()).then(() => this.#stragglers.delete(token));
+    for (const [i, node] of this.#nodes.entries()) {
+      const answer = answers[i] as Promise<boolean>;
+      const before = late.get(node);
+      const both = before === undefined ? answer : Promise.all([before, answer]);
+      late.set(node, both);
+      const answered = (): void => {
+        if (late.get(node) === both) late.delete(node);
+        if (late.size === 0) this.#stragglers.delete(token);
+      };
+      both.then(answered, answered);
+    }
   }
 
   /** Waits for the nodes that answered the bid; the others are told as well, and again if they answer late. */
@@ -166,10 +214,12 @@ export class Quorum {
   }
 
   #undo(node: LeaseNode, keys: Keys, token: string): Promise<unknown> {
-    const undoing = node
-      .release(keys.lock, token)
-      .catch(ignore)
-      .finally(() => this.#undoing.delete(undoing));
+    const undoing = new Promise<void>((resolve) => {
+      node.release(keys.lock, token, () => {
+        this.#undoing.delete(undoing);
+        resolve();
+      });
+    });
     this.#undoing.add(undoing);
     return undoing;
   }
@@ -198,44 +248,4 @@ export class Quorum {
     this.#distinct = this.#nodes.every((node) => node.runId !== undefined);
     return undefined;
   }
-
-  /** Settles as soon as the answers still to come cannot change the verdict. */
-  #tally(votes: readonly Promise<boolean>[]): Promise<Tally> {
-    return new Promise((resolve) => {
-      const errors: unknown[] = [];
-      let yes = 0;
-      let no = 0;
-      const spare = votes.length - this.#need;
-      const count = (): void => {
-        if (yes >= this.#need) resolve({ verdict: "yes", errors });
-        else if (no > spare) resolve({ verdict: "no", errors });
-        else if (yes + no + errors.length === votes.length) resolve({ verdict: "unknown", errors });
-      };
-      for (const vote of votes) {
-        vote.then(
-          (said) => {
-            if (said) yes++;
-            else no++;
-            count();
-          },
-          (error: unknown) => {
-            errors.push(error);
-            count();
-          },
-        );
-      }
-    });
-  }
-}
-
-function told(said: boolean): Tally {
-  return { verdict: said ? "yes" : "no", errors: [] };
-}
-
-function untold(error: unknown): Tally {
-  return { verdict: "unknown", errors: [error] };
-}
-
-function isHopeless(error: unknown): boolean {
-  return error instanceof CannotCompare || isFinal(error);
 }

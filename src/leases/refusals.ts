@@ -29,3 +29,12 @@ export function unanswered(name: string, cause: unknown): LeaseTimeoutError {
     cause,
   });
 }
+
+/** Its caller has no time left that it could be held for. */
+export function overdue(name: string): LeaseTimeoutError {
+  return new LeaseTimeoutError(`Cannot acquire lease "${name}": its deadline is over`, {
+    ...factsOf(name),
+    waited: 0,
+    remaining: undefined,
+  });
+}

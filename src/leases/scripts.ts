@@ -7,7 +7,8 @@ export interface Script {
 /**
  * Takes the key, unless somebody has it, and the next fence with it.
  *
- * KEYS: lock, fence. ARGV: token, ttl, the fence's own ttl or 0, "1" to take the key from whoever has it.
+ * KEYS: lock, fence. ARGV: token, ttl, and where they are wanted: the fence's own ttl or 0, "1" to take the key from
+ * whoever has it. Every word costs, and most bids want neither.
  * Returns {1, fence}, or {0, what the holder has left}. A key that is ours already is taken: the client sent this twice.
  *
  * A counter that is not there begins at the server's clock in microseconds: after a FLUSHALL, a restart without
@@ -25,9 +26,9 @@ if fence == 1 then
   fence = time[1] * 1000000 + time[2]
   redis.call('SET', KEYS[2], string.format('%.0f', fence))
 end
-if ARGV[3] ~= '0' then redis.call('PEXPIRE', KEYS[2], ARGV[3]) end
+if ARGV[3] and ARGV[3] ~= '0' then redis.call('PEXPIRE', KEYS[2], ARGV[3]) end
 return {1, fence}`,
-  sha: "a8ac2fcc9a94b89aaf74ee9b17d597aa58a7a495",
+  sha: "cbb7e82e3c5604b6548a8fa9f2b09c33b40dd6b6",
 };
 
 /**

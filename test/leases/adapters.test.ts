@@ -147,6 +147,29 @@ describe.each(Object.entries(clients))("%s", (_, connect) => {
   });
 });
 
+describe("fromIoredis()", () => {
+  it("sends what one turn asks for together, after the first, and holds nothing back longer", async () => {
+    const log: string[] = [];
+    const stream = { cork: () => log.push("cork"), uncork: () => log.push("uncork") };
+    const call = async (command: string, ...args: string[]): Promise<unknown> => log.push([command, ...args].join(" "));
+    const client = { options: {}, stream: undefined as object | undefined, call, getBuiltinCommands: () => [] };
+    const send = fromIoredis(client);
+    const turn = async (): Promise<string[]> => {
+      log.length = 0;
+      await Promise.all([send(["SET", "a"]), send(["EVALSHA", "b"]), send(["PTTL", "c"])]);
+      return [...log];
+    };
+    // Not connected yet: the client queues for itself.
+    expect(await turn()).toEqual(["set a", "evalsha b", "pttl c"]);
+    client.stream = stream;
+    expect(await turn()).toEqual(["set a", "cork", "evalsha b", "pttl c", "uncork"]);
+    log.length = 0;
+    await send(["SET", "alone"]);
+    await send(["SET", "alone"]);
+    expect(log).toEqual(["set alone", "set alone"]);
+  });
+});
+
 describe("fromGlide()", () => {
   it("says in its own words what the server refuses, and is understood", async () => {
     const client = await GlideClient.createClient({

@@ -1,24 +1,14 @@
-import { afterAll, beforeAll, describe, expect, it } from "vitest";
+import { describe, expect, it } from "vitest";
 import type { AsyncHandle } from "../../src/index";
-import { type Lease, Leases, type SendCommand } from "../../src/leases/index";
+import { type Leak, trackLeaks } from "../../src/leaks/index";
+import { type Lease, Leases } from "../../src/leases/index";
 import { type AccountRecord, type ResourceFacts, realm } from "../../src/tracker";
-import { pause, type Raw, TestServer, until } from "./servers";
+import { keyOf, raw, send } from "./fixture";
+import { pause, until } from "./servers";
 
 const gc = (globalThis as unknown as { gc(): void }).gc;
 const TTL = 600;
 
-let server: TestServer;
-let send: SendCommand;
-let raw: Raw;
-
-beforeAll(async () => {
-  server = await TestServer.start();
-  send = await server.client();
-  raw = await server.raw();
-});
-afterAll(() => server.stop());
-
-const keyOf = (name: string): string => `lastref:{${name}}`;
 const exists = async (name: string): Promise<boolean> => (await raw.do("EXISTS", keyOf(name))) === 1;
 
 /** Collects again and again while it waits, as a busy program does. */
@@ -172,4 +162,29 @@ describe("kind lease", () => {
       realm.watcher = watcher;
     }
   });
+});
+
+describe("The report of a lease that was dropped", () => {
+  // Also where nothing else is watched: at level count, and with a site at level full.
+  it.each(["count", "full"] as const)(
+    "comes once, with its name, and never for one that was given back (level %s)",
+    async (level) => {
+      const leaks: Leak[] = [];
+      using _tracking = trackLeaks({ level, onLeak: (leak) => leaks.push(leak) });
+      await using leases = new Leases({ nodes: [send], ttl: TTL });
+      const use = async (): Promise<void> => {
+        await (await leases.acquire("given-back")).decrRef();
+        await leases.acquire("forgotten");
+      };
+      await use();
+      await collectUntil("it is reported", () => leaks.length > 0);
+      await collectUntil("the key is gone", async () => !(await exists("forgotten")));
+      for (let i = 0; i < 3; i++) {
+        gc();
+        await pause(10);
+      }
+      expect(leaks).toMatchObject([{ verdict: "dropped", kind: "lease", label: "forgotten", owed: 1 }]);
+      if (level === "full") expect(leaks[0]?.opened).toMatch(/^use \(.*collected.test.ts/);
+    },
+  );
 });

@@ -1,22 +1,10 @@
 import { createHash } from "node:crypto";
-import { afterAll, beforeAll, describe, expect, it } from "vitest";
+import { describe, expect, it } from "vitest";
 import { LeaseTimeoutError } from "../../src/index";
-import { Leases, type LeasesOptions, type SendCommand } from "../../src/leases/index";
+import type { SendCommand } from "../../src/leases/index";
 import * as scripts from "../../src/leases/scripts";
-import { type Raw, TestServer } from "./servers";
+import { make, raw, send } from "./fixture";
 
-let server: TestServer;
-let send: SendCommand;
-let raw: Raw;
-
-beforeAll(async () => {
-  server = await TestServer.start();
-  send = await server.client();
-  raw = await server.raw();
-});
-afterAll(() => server.stop());
-
-const make = (options: Partial<LeasesOptions> = {}): Leases => new Leases({ nodes: [send], ttl: 2000, ...options });
 describe("scripts", () => {
   it.each(Object.entries(scripts))("%s is known by the SHA-1 of its source", (_, script) => {
     expect(createHash("sha1").update(script.source).digest("hex")).toBe(script.sha);

@@ -1,33 +1,8 @@
-import { afterAll, beforeAll, describe, expect, it } from "vitest";
+import { describe, expect, it } from "vitest";
 import { AsyncAutoMemory, RefCountError, UseAfterFreeError } from "../../src/index";
-import { Leases, type LeasesOptions, type SendCommand } from "../../src/leases/index";
+import type { Leases, SendCommand } from "../../src/leases/index";
 import * as scripts from "../../src/leases/scripts";
-import { type Raw, TestServer } from "./servers";
-
-let server: TestServer;
-let send: SendCommand;
-let raw: Raw;
-
-beforeAll(async () => {
-  server = await TestServer.start();
-  send = await server.client();
-  raw = await server.raw();
-});
-afterAll(() => server.stop());
-
-const make = (options: Partial<LeasesOptions> = {}): Leases => new Leases({ nodes: [send], ttl: 2000, ...options });
-/** Counts what is sent, by command. */
-function counting(): { sent: string[]; send: SendCommand } {
-  const sent: string[] = [];
-  return {
-    sent,
-    send: (args) => {
-      sent.push(args[0] as string);
-      return send(args);
-    },
-  };
-}
-const keyOf = (name: string): string => `lastref:{${name}}`;
+import { counting, keyOf, make, raw, send, server } from "./fixture";
 
 describe("Lease.token", () => {
   it("has 128 random bits, different every time", async () => {

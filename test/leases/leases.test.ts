@@ -1,31 +1,6 @@
-import { afterAll, beforeAll, describe, expect, it } from "vitest";
-import { Leases, type LeasesOptions, type SendCommand } from "../../src/leases/index";
-import { type Raw, TestServer } from "./servers";
-
-let server: TestServer;
-let send: SendCommand;
-let raw: Raw;
-
-beforeAll(async () => {
-  server = await TestServer.start();
-  send = await server.client();
-  raw = await server.raw();
-});
-afterAll(() => server.stop());
-
-const make = (options: Partial<LeasesOptions> = {}): Leases => new Leases({ nodes: [send], ttl: 2000, ...options });
-/** Counts what is sent, by command. */
-function counting(): { sent: string[]; send: SendCommand } {
-  const sent: string[] = [];
-  return {
-    sent,
-    send: (args) => {
-      sent.push(args[0] as string);
-      return send(args);
-    },
-  };
-}
-const keyOf = (name: string): string => `lastref:{${name}}`;
+import { describe, expect, it } from "vitest";
+import type { LeasesOptions } from "../../src/leases/index";
+import { counting, keyOf, make, raw, send } from "./fixture";
 
 describe("Leases.acquire()", () => {
   it("takes a free name, with its token as the value and its time to live on the key", async () => {

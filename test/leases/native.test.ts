@@ -1,22 +1,17 @@
-import { afterAll, beforeAll, describe, expect, it } from "vitest";
+import { beforeAll, describe, expect, it } from "vitest";
 import { Leases, type LeasesOptions, type SendCommand } from "../../src/leases/index";
-import { type Raw, TestServer, until } from "./servers";
+import { keyOf, raw, server } from "./fixture";
+import { type Raw, until } from "./servers";
 
-let server: TestServer;
-let raw: Raw;
 /** A user who may not run scripts. */
 let bare: Raw;
 
 beforeAll(async () => {
-  server = await TestServer.start();
-  raw = await server.raw();
   await raw.do("ACL", "SETUSER", "bare", "on", ">secret", "~*", "&*", "+@all", "-@scripting");
   bare = await server.raw();
   await bare.do("AUTH", "bare", "secret");
 });
-afterAll(() => server.stop());
 
-const keyOf = (name: string): string => `lastref:{${name}}`;
 const make = (send: SendCommand, options: Partial<LeasesOptions> = {}): Leases =>
   new Leases({ nodes: [send], ttl: 3000, renewEvery: 200, ...options });
 

@@ -4,6 +4,7 @@ import { createServer, connect as dial, type Server as NetServer, type Socket } 
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { createClient } from "redis";
+import { afterAll } from "vitest";
 import { fromNodeRedis, type SendCommand } from "../../src/leases/index";
 
 /** A condition that is polled for, so that no test sleeps and hopes. */
@@ -14,6 +15,9 @@ export async function until(what: string, condition: () => unknown, within = 10_
     await pause(5);
   }
 }
+
+/** The key of a name under the default prefix. */
+export const keyOf = (name: string): string => `lastref:{${name}}`;
 
 export function pause(ms: number): Promise<void> {
   return new Promise((resolve) => setTimeout(resolve, ms));
@@ -128,6 +132,18 @@ function parse(data: string, at: number): { value: unknown; end: number } | unde
   return { value: items, end: next };
 }
 
+/**
+ * The processes that run now. A test that fails leaves its servers behind, so that the end of its file stops them, and
+ * the end of the process if it comes first.
+ */
+const running = new Set<TestServer>();
+afterAll(async () => {
+  await Promise.all([...running].map((server) => server.stop()));
+});
+process.once("exit", () => {
+  for (const server of running) server.kill();
+});
+
 /** A redis-server process of its own, on a port of its own, that keeps nothing on disk. */
 export class TestServer {
   readonly port: number;
@@ -154,6 +170,7 @@ export class TestServer {
   /** Starts it, or starts it again on the same port after a crash. */
   async boot(): Promise<void> {
     const args = ["--port", String(this.port), "--bind", "127.0.0.1", "--save", "", "--appendonly", "no"];
+    running.add(this);
     this.#process = spawn("redis-server", [...args, "--dir", this.#dir, ...this.#args], { stdio: "ignore" });
     await until(`redis-server answers on port ${this.port}`, async () => {
       try {
@@ -173,6 +190,11 @@ export class TestServer {
 
   thaw(): void {
     this.#process?.kill("SIGCONT");
+  }
+
+  /** Also one that is frozen. */
+  kill(): void {
+    this.#process?.kill("SIGKILL");
   }
 
   async crash(): Promise<void> {
@@ -202,6 +224,7 @@ export class TestServer {
 
   async stop(): Promise<void> {
     for (const close of this.#closers.splice(0)) close();
+    running.delete(this);
     await this.crash();
     rmSync(this.#dir, { recursive: true, force: true });
   }

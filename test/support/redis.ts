@@ -1,6 +1,7 @@
 import { type ChildProcess, spawn } from "node:child_process";
 import { existsSync } from "node:fs";
 import { connect, createServer, type Socket } from "node:net";
+import host from "node:process";
 import { setTimeout as wait } from "node:timers/promises";
 
 /** What a command was answered. */
@@ -114,6 +115,12 @@ export interface RedisServer extends AsyncDisposable {
   clients(): Promise<number>;
 }
 
+/** What runs now: a test that fails disposes of nothing, and no server outlives its process. */
+const running = new Set<ChildProcess>();
+host.once("exit", () => {
+  for (const server of running) server.kill("SIGKILL");
+});
+
 const PLACES = ["/usr/bin/redis-server", "/usr/local/bin/redis-server", "/opt/homebrew/bin/redis-server"];
 
 /** Starts a redis-server on a free loopback port. Disposing of it stops the process. */
@@ -137,6 +144,8 @@ export async function startRedis(): Promise<RedisServer> {
       "2000",
     ];
     const process = spawn(binary, args, { stdio: "ignore" });
+    running.add(process);
+    process.once("exit", () => running.delete(process));
     const client = await answering(process, port);
     if (client === undefined) {
       process.kill("SIGKILL");

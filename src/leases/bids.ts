@@ -1,0 +1,83 @@
+import { Hold, type Keeper } from "./hold";
+import { CannotCompare, type Keys } from "./node";
+import { now, randomToken } from "./platform";
+import type { Attempt } from "./quorum";
+import { overdue, unsupported } from "./refusals";
+import { drift, endOf, remaining, sending, type Times } from "./times";
+
+/** Hears how one attempt ended: with a hold, or with the reason why there is none. It must not throw. */
+export type Ended = (hold: Hold | undefined, attempt: Attempt | Error) => void;
+
+/** The attempts to take locks, and those of them that are under way. */
+export class Bids {
+  readonly #keeper: Keeper;
+  readonly #fence: boolean | undefined;
+  /** Attempts, and what is given back of them: of callers that are gone too. */
+  #underWay = 0;
+  /** Hears that there are none any more. */
+  #over: (() => void) | undefined;
+
+  constructor(keeper: Keeper, fence: boolean | undefined) {
+    this.#keeper = keeper;
+    this.#fence = fence;
+  }
+
+  /** One attempt, with a token of its own, at a moment that was just read from the clock. */
+  make(name: string, keys: Keys, times: Times, at: number, force: boolean, ended: Ended): void {
+    const { quorum } = this.#keeper;
+    const { scripted, single } = quorum;
+    const sent = sending(times, at, endOf(times, at));
+    if (sent.ttl <= drift(sent.ttl)) {
+      ended(undefined, overdue(name));
+      return;
+    }
+    if (!scripted && this.#fence) {
+      ended(undefined, unsupported(name, "a fence takes a script, and its server forbids them"));
+      return;
+    }
+    const token = randomToken();
+    const fenced = scripted && (this.#fence ?? single);
+    this.#underWay++;
+    quorum.acquire({ keys, token, at, ttl: sent.ttl, fenced, force }, (attempt, error) => {
+      if (attempt === undefined) ended(undefined, error as Error);
+      else if (attempt.won) {
+        const hold = new Hold(this.#keeper, name, keys, token, attempt.fence, times, sent);
+        if (remaining(sent) > 0) ended(hold, attempt);
+        else this.#tooLate(attempt, hold, sent.ttl, ended);
+      } else if (attempt.fault instanceof CannotCompare) ended(undefined, unsupported(name, attempt.fault.message));
+      // It turned out that scripts are forbidden: again without, or with the refusal.
+      else if (scripted && !quorum.scripted) this.make(name, keys, times, now(), force, ended);
+      else ended(undefined, attempt);
+      this.#end();
+    });
+  }
+
+  /** Gives back what nobody wants any more. */
+  undo(hold: Hold, done: () => void): void {
+    this.#underWay++;
+    void hold.release().then(() => {
+      done();
+      this.#end();
+    });
+  }
+
+  /** Settles when none is under way, for good if no new one is made. */
+  quiet(): Promise<void> {
+    return new Promise((resolve) => {
+      this.#over = resolve;
+      if (this.#underWay === 0) resolve();
+    });
+  }
+
+  #end(): void {
+    if (--this.#underWay === 0) this.#over?.();
+  }
+
+  /** It is ours, for no time at all: that is nothing to hand out. */
+  #tooLate(attempt: Attempt, hold: Hold, ttl: number, ended: Ended): void {
+    this.undo(hold, () => {
+      const fault = new Error(`It took longer than the ttl of ${ttl} ms to hear that it was acquired`);
+      ended(undefined, { ...attempt, won: false, fault });
+    });
+  }
+}
