@@ -159,9 +159,7 @@ class SampledTracker implements Tracker {
   }
 
   wants(): boolean {
-    if (this.#decided === undefined) return --this.#left > 0 ? false : this.#draw();
-    this.#drawn = this.#decided;
-    return this.#decided > 0;
+    return --this.#left > 0 ? false : this.#draw();
   }
 
   here(account?: "first" | "another" | OpenedThere): OpenedThere | undefined {
@@ -180,10 +178,14 @@ class SampledTracker implements Tracker {
 
   /** Opens something of which it was decided before whether it is recorded, and for how many it stands. */
   #decide<R>(weight: number, open: () => R): R {
+    const left = this.#left;
+    // Asked at once, so that the many who ask for themselves need not look at it.
+    this.#left = 1;
     this.#decided = weight;
     try {
       return open();
     } finally {
+      this.#left = left;
       this.#decided = undefined;
     }
   }
@@ -191,6 +193,10 @@ class SampledTracker implements Tracker {
   readonly #unrecorded: OpenedThere = (open) => this.#decide(0, open);
 
   #draw(): boolean {
+    if (this.#decided !== undefined) {
+      this.#drawn = this.#decided;
+      return this.#drawn > 0;
+    }
     this.#drawn = this.#weight;
     const { budget, spent } = this.#session;
     const now = elapsed();
