@@ -84,7 +84,8 @@ describe.each(suites)("a suite in %s", (_, outcomesOf) => {
     expect(named("guilty").length).toBeGreaterThanOrEqual(1);
     for (const { name, passed, message } of named("guilty")) {
       expect([name, passed]).toEqual([name, false]);
-      expect(message).toMatch(/held {2}key/);
+      // Nothing reaches it any more: a collection between the body and the check calls it dropped.
+      expect(message).toMatch(/(held|dropped) {2}key/);
       expect(message).toContain("leaks.suite.");
     }
     const [failing] = named("failing");
