@@ -4,8 +4,8 @@ import type { Account, Context, Family } from "./account-record";
 import { soon } from "./clock";
 import { Finds } from "./finds";
 import { leakOf } from "./leak";
+import type { Session } from "./session";
 import { type Place, type Site, SiteTable } from "./sites";
-import type { Session } from "./tracking";
 import type { Leak } from "./types";
 import { emitLeaks } from "./warnings";
 

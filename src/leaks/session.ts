@@ -1,0 +1,90 @@
+import { elapsed } from "./clock";
+import { Finds } from "./finds";
+import { checkOptions } from "./options";
+import { CLOSE_FRAMES, type Depths, DUP_FRAMES, OPEN_FRAMES } from "./stack";
+import type { Leak, Level, TrackOptions } from "./types";
+
+/** A pattern of `suppress`, and how often it was of use. */
+export interface Suppression {
+  readonly pattern: string | RegExp;
+  uses: number;
+}
+
+/** The settings of one `trackLeaks`, from then until it is disposed of. */
+export class Session implements Depths {
+  readonly level: Level;
+  readonly onLeak: ((leak: Leak) => void) | undefined;
+  readonly depth: number;
+  readonly openLimit: number = 0;
+  readonly dupLimit: number = 0;
+  readonly closeLimit: number = 0;
+  readonly budgeted: boolean;
+  readonly budget: number;
+  readonly quarantine: number;
+  readonly suppressions: readonly Suppression[];
+  readonly finds = new Finds();
+  readonly #heldTooLong: TrackOptions["heldTooLong"];
+  readonly #freeLeaked: TrackOptions["freeLeaked"];
+  spent = 0;
+
+  constructor(options: TrackOptions) {
+    checkOptions(options);
+    const { level = "full", stackDepth = 8, budget = 0.005, quarantine = 1024, suppress = [] } = options;
+    this.level = level;
+    this.budgeted = level === "sampled";
+    this.onLeak = options.onLeak;
+    this.depth = stackDepth;
+    if (level !== "count") {
+      this.openLimit = stackDepth + OPEN_FRAMES;
+      // Less deep: who shared or closed is told from fewer frames than how the program came to open.
+      this.dupLimit = Math.ceil(stackDepth / 2) + DUP_FRAMES;
+      this.closeLimit = Math.ceil(stackDepth / 3) + CLOSE_FRAMES;
+    }
+    this.budget = budget;
+    this.quarantine = quarantine;
+    this.suppressions = suppress.map((pattern) => ({ pattern, uses: 0 }));
+    this.#heldTooLong = options.heldTooLong;
+    this.#freeLeaked = options.freeLeaked;
+  }
+
+  /** Runs what a stack costs, and adds up the time at the level that has a budget. */
+  timed<T, R>(work: (input: T) => R, input: T): R {
+    if (!this.budgeted) return work(input);
+    const before = elapsed();
+    const result = work(input);
+    this.spent += elapsed() - before;
+    return result;
+  }
+
+  frees(kind: string): boolean {
+    const which = this.#freeLeaked;
+    return which === true || (Array.isArray(which) && which.includes(kind));
+  }
+
+  /** Milliseconds after which an open account of the kind is reported; `Infinity` for never. */
+  patience(kind: string): number {
+    const limit = this.#heldTooLong;
+    if (typeof limit !== "object") return limit ?? Infinity;
+    // A kind may have the name of what every object inherits.
+    return (Object.hasOwn(limit, kind) ? limit[kind] : undefined) ?? Infinity;
+  }
+
+  get leastPatience(): number {
+    const limit = this.#heldTooLong;
+    return typeof limit === "object" ? Math.min(...Object.values(limit)) : (limit ?? Infinity);
+  }
+
+  suppresses(leak: { kind: string; label: string; holder: string; opened: string }): boolean {
+    for (const suppression of this.suppressions) {
+      const { pattern } = suppression;
+      const texts = [leak.kind, leak.label, leak.holder, leak.opened];
+      const matches = texts.some((text) =>
+        typeof pattern === "string" ? text.includes(pattern) : text.search(pattern) >= 0,
+      );
+      if (!matches) continue;
+      suppression.uses++;
+      return true;
+    }
+    return false;
+  }
+}
