@@ -300,6 +300,22 @@ describe("Leases.close()", () => {
     expect(inspected(leases)).toBe("Leases<closed>");
   });
 
+  it("is closed before anybody hears of it, who may ask again or close it himself", async () => {
+    const asked: Promise<unknown>[] = [];
+    const closings: Promise<void>[] = [];
+    const leases = make({ onLost: (name) => void asked.push(leases.acquire(name).catch((error) => error)) });
+    const holder = await leases.acquire("heard");
+    holder.value.signal.addEventListener("abort", () => closings.push(leases.close()));
+    const closing = leases.close();
+    await closing;
+    expect(closings).toEqual([closing]);
+    expect(closings[0]).toBe(closing);
+    expect(asked.length).toBe(1);
+    expect(await asked[0]).toMatchObject({ code: "ERR_LEASE_LOST", reason: "closed" });
+    expect(await raw.do("EXISTS", keyOf("heard"))).toBe(0);
+    await holder.decrRef();
+  });
+
   it("gives back what arrives meanwhile", async () => {
     const leases = make();
     const arriving = leases.acquire("arriving").catch((error) => error);
