@@ -274,6 +274,29 @@ describe.concurrent("A lease", () => {
     await own.stop();
   });
 
+  it("is given back within one command timeout although its script has to be sent again", async () => {
+    const own = await TestServer.start();
+    const send = await own.client();
+    let slow = false;
+    const slowly: SendCommand = async (args) => {
+      if (slow) await (args[0] === "EVALSHA" ? pause(480) : new Promise(() => {}));
+      return send(args);
+    };
+    const leases = new Leases({ nodes: [slowly], ttl: 10_000, commandTimeout: 600 });
+    const handle = await leases.acquire("again");
+    const { released } = handle.value;
+    await (await own.raw()).do("SCRIPT", "FLUSH");
+    slow = true;
+    const lag = watchLag();
+    const began = performance.now();
+    await handle.decrRef();
+    expect(performance.now() - began).toBeLessThan(600 + 50 + 2 * lag.worst);
+    lag.stop();
+    expect(await released).toBe("unknown");
+    await leases.close();
+    await own.stop();
+  });
+
   it("waits with its release for a renewal in flight, and is then given back", async () => {
     const relay = await Relay.start(server.port);
     const through = await server.client(relay.port);
