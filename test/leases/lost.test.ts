@@ -408,6 +408,47 @@ describe.concurrent("A lease", () => {
   });
 });
 
+describe("onLost", () => {
+  it("may reject: that is reported, and is no unhandled rejection", async () => {
+    await using leases = make({ onLost: () => Promise.reject(new Error("a hook that rejects")) });
+    const handle = await leases.acquire("rejecting");
+    const warned = new Promise<Error>((resolve) => process.once("warning", resolve));
+    await raw.do("DEL", keyOf("rejecting"));
+    expect((await warned).message).toBe("a hook that rejects");
+    await handle.decrRef();
+  });
+
+  it("hears once of a lease that was over before it was given back, although nobody had looked", async () => {
+    const lost: string[] = [];
+    await using leases = make({ ttl: 100, onLost: (name, error) => lost.push(`${name} ${error.reason}`) });
+    const handle = await leases.acquire("overslept");
+    const { released, signal } = handle.value;
+    const end = performance.now() + 150;
+    while (performance.now() < end);
+    await handle.decrRef();
+    expect(await released).toBe("not-held");
+    expect(signal.reason).toMatchObject({ code: "ERR_LEASE_LOST", reason: "expired" });
+    expect(lost).toEqual(["overslept expired"]);
+  });
+
+  it("hears nothing of a lease that came too late to be handed out", async () => {
+    const lost: string[] = [];
+    const slowly: SendCommand = async (args) => {
+      const reply = await send(args);
+      if (args.includes(keyOf("too late"))) await pause(150);
+      return reply;
+    };
+    await using leases = make({
+      nodes: [slowly],
+      ttl: 100,
+      commandTimeout: 1000,
+      onLost: (name) => lost.push(name),
+    });
+    await expect(leases.acquire("too late", { wait: 0 })).rejects.toMatchObject({ code: "ERR_LEASE_TIMEOUT" });
+    expect(lost).toEqual([]);
+  });
+});
+
 describe("Lease.held", () => {
   it("is false in the very turn in which the event loop comes back too late, and no renewal is sent any more", async () => {
     const sent: string[] = [];
