@@ -233,7 +233,7 @@ export class Hold {
     const sent = sending(this.#times, now(), this.#endsAt);
     this.#renewAt = sent.at + this.#times.renewEvery;
     const { quorum } = this.#keeper;
-    const verdict = await quorum.extend(this.keys, this.token, sent.ttl, () => this.remaining > 0);
+    const verdict = await quorum.extend(this.keys, this.token, sent.ttl, () => this.remaining);
     this.#renewing = undefined;
     // It ended meanwhile: an answer that comes after the deadline does not bring it back.
     if (this.remaining === 0) return;
