@@ -33,14 +33,35 @@ export class Asked {
     this.timeout = timeout;
   }
 
-  /** One that is sent now, which whoever has just read the clock may say. */
+  /** One that is sent now, which whoever has just read the clock may say; or one whose time began earlier. */
   add<T>(command: string, told: Told<T>, at = now()): Question<T> {
     const question: Question<T> = { command, due: at + this.timeout, told, next: undefined };
-    if (this.#head === undefined) this.#head = question;
-    else (this.#tail as Question<never>).next = question;
+    const tail = this.#tail;
+    if (tail !== undefined && tail.due > question.due) {
+      this.#squeeze(question);
+      return question;
+    }
+    if (tail === undefined) this.#head = question;
+    else tail.next = question;
     this.#tail = question;
     if (this.#timer === undefined) this.#watch(this.timeout);
     return question;
+  }
+
+  /** Before the first that is due later. That is rare: a server's first bid, behind what found out how to make it. */
+  #squeeze(question: Question<never>): void {
+    let before: Question<never> | undefined;
+    let after = this.#head;
+    while (after !== undefined && after.due <= question.due) {
+      before = after;
+      after = after.next;
+    }
+    question.next = after;
+    if (before === undefined) {
+      this.#head = question;
+      cancel(this.#timer);
+      this.#watch(Math.max(0, question.due - now()));
+    } else before.next = question;
   }
 
   /** Who is to be told; `undefined` if that was told already that no answer came. */

@@ -1,3 +1,4 @@
+import { received } from "../errors";
 import { platform } from "./platform";
 
 /**
@@ -28,8 +29,14 @@ export function list(reply: unknown): readonly unknown[] {
   return Array.isArray(reply) ? reply : [];
 }
 
+/** What a client said went wrong, which need not be an error, nor one of this realm. */
 function message(error: unknown): string {
-  return error instanceof Error ? error.message : String(error);
+  try {
+    const said = (error as { message?: unknown } | null | undefined)?.message;
+    return typeof said === "string" ? said : String(error);
+  } catch {
+    return "";
+  }
 }
 
 /** The server does not have the script (any more): it restarted, or somebody flushed them. */
@@ -57,6 +64,15 @@ export function isWrongType(error: unknown): boolean {
 export function isFinal(error: unknown): boolean {
   const said = message(error);
   return /^(?:ERR|NOAUTH|NOPERM|WRONGPASS|WRONGTYPE)\b|- (?:ResponseError|PermissionDenied):/.test(said);
+}
+
+/** A reply that makes no sense, so that what became of the command is unknown. */
+export class BadReply extends Error {
+  override readonly name = "BadReply";
+
+  constructor(command: string, reply: unknown) {
+    super(`${command} was answered with what is no reply to it: ${received(reply)}`);
+  }
 }
 
 /** A command that was not answered in time: whether it was carried out is unknown. */

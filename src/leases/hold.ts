@@ -1,4 +1,4 @@
-import { type Counted, warn } from "../account";
+import { type Counted, ignore, isThenable, warn } from "../account";
 import { LeaseLostError, type LeaseLostFacts } from "../errors";
 import type { Keys } from "./node";
 import { cancel, later, now, type Timer } from "./platform";
@@ -176,8 +176,9 @@ export class Hold {
   }
 
   #release(): Promise<void> {
-    const lost = this.lost;
-    this.#end ??= "released";
+    // One that was lost without anybody having noticed is lost all the same; one that nobody got is not.
+    if (this.#end === undefined && (this.#resource === undefined || this.remaining > 0)) this.#end = "released";
+    const { lost } = this;
     cancel(this.#timer);
     this.#listeners = deref(this.#listeners);
     this.#resource = undefined;
@@ -232,7 +233,7 @@ export class Hold {
     const sent = sending(this.#times, now(), this.#endsAt);
     this.#renewAt = sent.at + this.#times.renewEvery;
     const { quorum } = this.#keeper;
-    const verdict = await quorum.extend(this.keys, this.token, sent.ttl, () => this.#end === undefined);
+    const verdict = await quorum.extend(this.keys, this.token, sent.ttl, () => this.remaining);
     this.#renewing = undefined;
     // It ended meanwhile: an answer that comes after the deadline does not bring it back.
     if (this.remaining === 0) return;
@@ -267,10 +268,11 @@ function deref<T extends object>(reference: T | WeakRef<T> | undefined): T | und
   return reference instanceof WeakRef ? reference.deref() : reference;
 }
 
-/** Calls a user's hook. One that throws is reported, and breaks nothing. */
+/** Calls a user's hook. One that throws, or that rejects, is reported and breaks nothing. */
 export function guarded<A extends unknown[]>(hook: ((...args: A) => void) | undefined, ...args: A): void {
   try {
-    hook?.(...args);
+    const said: unknown = hook?.(...args);
+    if (isThenable(said)) said.then(ignore, warn);
   } catch (error) {
     warn(error);
   }

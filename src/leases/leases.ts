@@ -133,7 +133,14 @@ export const Leases: LeasesConstructor = class Leases implements Leases {
   }
 
   close(): Promise<void> {
-    this.#closing ??= this.#close();
+    if (this.#closing === undefined) {
+      let settle!: (closed: Promise<void>) => void;
+      // Closed first: whoever hears that his lease is lost may well ask for it again, or close these leases himself.
+      this.#closing = new Promise((resolve) => {
+        settle = resolve;
+      });
+      settle(this.#close());
+    }
     return this.#closing;
   }
 

@@ -1,6 +1,16 @@
 import { ignore } from "../account";
-import { Asked, type Told } from "./asked";
-import { integer, isForbidden, isNoScript, isUnknown, isWrongType, list, type SendCommand, text } from "./command";
+import { Asked, type Question, type Told } from "./asked";
+import {
+  BadReply,
+  integer,
+  isForbidden,
+  isNoScript,
+  isUnknown,
+  isWrongType,
+  list,
+  type SendCommand,
+  text,
+} from "./command";
 import { randomToken } from "./platform";
 import { ACQUIRE, EXTEND, LOOK, RAISE, RELEASE, type Script } from "./scripts";
 
@@ -37,6 +47,9 @@ const OURS = -3;
 
 /** How a node compares and deletes: by script, or by a command of its own where scripts are forbidden. */
 type Means = "script" | "DELEX" | "DELIFEQ";
+
+/** Reads a reply; `undefined` if it makes no sense. */
+type Read<T> = (reply: unknown) => T | undefined;
 
 /** The server forbids scripts and has no commands that do the same. */
 export class CannotCompare extends Error {
@@ -189,14 +202,14 @@ export class LeaseNode {
   }
 
   /** A key of another type is not ours. */
-  #native(words: string[], ours: (reply: unknown) => boolean, told: Told<boolean>): void {
+  #native(words: string[], ours: Read<boolean>, told: Told<boolean>): void {
     this.#ask(words, ours, (answer, error) => {
       if (answer === undefined && isWrongType(error)) told(false, undefined);
       else told(answer, error);
     });
   }
 
-  #run<T>(script: Script, args: string[], read: (reply: unknown) => T, told: Told<T>): void {
+  #run<T>(script: Script, args: string[], read: Read<T>, told: Told<T>): void {
     this.#ask(["EVALSHA", script.sha, ...args], read, told, script);
   }
 
@@ -205,22 +218,28 @@ export class LeaseNode {
    *
    * A script that the server does not have is sent whole. What a bid took that was answered too late is given back.
    */
-  #ask<T>(words: string[], read: (reply: unknown) => T, told: Told<T>, script?: Script, bid?: Bid, at?: number): void {
-    const question = this.#asked.add(words[0] as string, told, at);
+  #ask<T>(words: string[], read: Read<T>, told: Told<T>, script?: Script, bid?: Bid, at?: number): void {
+    this.#put(words, read, this.#asked.add(words[0] as string, told, at), script, bid);
+  }
+
+  #put<T>(words: string[], read: Read<T>, question: Question<T>, script: Script | undefined, bid?: Bid): void {
     this.#sent(words).then(
       (reply) => {
         const waits = this.#asked.answered(question);
         const answer = read(reply);
-        if (waits !== undefined) waits(answer, undefined);
-        else if (bid !== undefined && (answer === true || (answer as Grab).taken)) {
+        if (waits !== undefined) {
+          waits(answer, answer === undefined ? new BadReply(words[0] as string, reply) : undefined);
+        } else if (bid !== undefined && (answer === true || (answer as Grab | undefined)?.taken)) {
           this.release(bid.keys.lock, bid.token, ignore);
         }
       },
       (error: unknown) => {
-        const waits = this.#asked.answered(question);
-        if (waits === undefined) return;
-        if (script === undefined || !isNoScript(error)) waits(undefined, error);
-        else this.#ask(["EVAL", script.source, ...words.slice(2)], read, waits, undefined, bid);
+        if (script !== undefined && question.told !== undefined && isNoScript(error)) {
+          // The same question still: both commands together have the time of one.
+          this.#put(["EVAL", script.source, ...words.slice(2)], read, question, undefined, bid);
+        } else {
+          this.#asked.answered(question)?.(undefined, error ?? new Error(`${words[0]} failed for no reason given`));
+        }
       },
     );
   }
@@ -251,21 +270,23 @@ function untold<T>(told: Told<T>): (error: unknown) => void {
 
 const TAKEN: Grab = { taken: true, fence: undefined, left: undefined };
 
-function grabbed(reply: unknown): Grab {
-  const [taken, said] = list(reply);
-  return integer(taken) === 1
-    ? { taken: true, fence: integer(said), left: undefined }
-    : { taken: false, fence: undefined, left: integer(said) };
+function grabbed(reply: unknown): Grab | undefined {
+  const [first, second] = list(reply);
+  const taken = integer(first);
+  const said = integer(second);
+  if (Number.isNaN(taken) || Number.isNaN(said)) return undefined;
+  return taken === 1 ? { taken: true, fence: said, left: undefined } : { taken: false, fence: undefined, left: said };
 }
 
 /** What a look at a key that was not to be had says. */
-function seen(reply: unknown): Grab {
+function seen(reply: unknown): Grab | undefined {
   const left = integer(reply);
-  return { taken: left === OURS, fence: undefined, left };
+  return Number.isNaN(left) ? undefined : { taken: left === OURS, fence: undefined, left };
 }
 
-function isOne(reply: unknown): boolean {
-  return integer(reply) === 1;
+function isOne(reply: unknown): boolean | undefined {
+  const said = integer(reply);
+  return Number.isNaN(said) ? undefined : said === 1;
 }
 
 function isOk(reply: unknown): boolean {

@@ -166,7 +166,8 @@ export class Settings {
     this.#renewEvery = renewEvery === undefined ? undefined : whole("renewEvery", renewEvery, SHORTEST_INTERVAL);
     this.fenceTtl = fenceTtl === undefined ? 0 : whole("fenceTtl", fenceTtl);
     this.times = this.#timesOf(ttl, maxHold === undefined ? Infinity : whole("maxHold", maxHold));
-    this.commandTimeout = whole("commandTimeout", options.commandTimeout ?? Math.min(1000, Math.floor(ttl / 3)));
+    const { commandTimeout = Math.min(1000, Math.floor(ttl / 3)) } = options;
+    this.commandTimeout = whole("commandTimeout", commandTimeout);
   }
 
   /** The times of one lease, which may have a time to live or a deadline of its own. */

@@ -86,17 +86,18 @@ export class Quorum {
   /**
    * Gives the keys their time again.
    *
-   * Where it was asked for, a node that has lost its key gets it back, as long as `wanted` says so and a majority has
+   * Where it was asked for, a node that has lost its key gets it back for what the lease has left then, if a majority has
    * answered in this very round that it still has its own: nobody else can have won one meanwhile.
    */
-  async extend(keys: Keys, token: string, ttl: number, wanted: () => boolean): Promise<Verdict> {
+  async extend(keys: Keys, token: string, ttl: number, left: () => number): Promise<Verdict> {
     const votes = this.#nodes.map((node) => asking((told: Told<boolean>) => node.extend(keys.lock, token, ttl, told)));
     const { verdict } = await Tally.of(votes, this.#need).decided;
     if (verdict === "yes" && this.#heal) {
       const healing = votes.map(async (vote, i): Promise<boolean> => {
         const node = this.#nodes[i] as LeaseNode;
-        if ((await vote) || !wanted()) return true;
-        return asking((told: Told<boolean>) => node.heal(keys.lock, token, ttl, told));
+        if (await vote) return true;
+        const ms = Math.ceil(left());
+        return ms === 0 || asking((told: Told<boolean>) => node.heal(keys.lock, token, ms, told));
       });
       this.#remember(token, healing);
     }

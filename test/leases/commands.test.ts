@@ -3,7 +3,7 @@ import { describe, expect, it } from "vitest";
 import { LeaseTimeoutError } from "../../src/index";
 import type { SendCommand } from "../../src/leases/index";
 import * as scripts from "../../src/leases/scripts";
-import { make, raw, send } from "./fixture";
+import { keyOf, make, raw, send } from "./fixture";
 
 describe("scripts", () => {
   it.each(Object.entries(scripts))("%s is known by the SHA-1 of its source", (_, script) => {
@@ -77,5 +77,50 @@ describe("SendCommand", () => {
     });
     await expect(leases.tryAcquire("thrown")).rejects.toMatchObject({ code: "ERR_LEASE_TIMEOUT" });
     await expect(leases.force("thrown")).rejects.toMatchObject({ code: "ERR_LEASE_TIMEOUT" });
+  });
+
+  it.each<[string, unknown]>([
+    ["undefined", undefined],
+    ["null", null],
+    ["what cannot be written out", Object.create(null)],
+    ["an error whose message is no text", Object.assign(new Error(), { message: { code: 1 } })],
+  ])("may reject with %s: nobody knows then who holds it", async (_, reason) => {
+    for (const nodes of [1, 3]) {
+      await using leases = make({
+        nodes: Array.from({ length: nodes }, (): SendCommand => () => Promise.reject(reason)),
+      });
+      await expect(leases.tryAcquire("rejected")).rejects.toMatchObject({ code: "ERR_LEASE_TIMEOUT" });
+      await expect(leases.acquire("rejected", { wait: 0 })).rejects.toThrow("too few servers answered");
+      await expect(leases.force("rejected")).rejects.toMatchObject({ code: "ERR_LEASE_TIMEOUT" });
+    }
+  });
+
+  it("may say that a script is missing by an object that is no error", async () => {
+    await raw.do("SCRIPT", "FLUSH");
+    const plain: SendCommand = (args) =>
+      send(args).catch((error: Error) => {
+        throw { message: error.message };
+      });
+    await using leases = make({ nodes: [plain] });
+    expect(await (await leases.acquire("plain", { wait: 1000 })).decrRef()).toBe(true);
+  });
+
+  it("that forgets to give the reply leaves it unknown who holds it, and is asked no more often for that", async () => {
+    for (const fence of [true, false]) {
+      let sent = 0;
+      const forgetful: SendCommand = async (args) => {
+        sent++;
+        await send(args);
+      };
+      await using leases = make({ nodes: [forgetful], fence });
+      await expect(leases.tryAcquire("forgotten")).rejects.toMatchObject({
+        code: "ERR_LEASE_TIMEOUT",
+        cause: { message: "EVALSHA was answered with what is no reply to it: undefined" },
+      });
+      sent = 0;
+      await expect(leases.acquire("forgotten", { wait: 400 })).rejects.toThrow("too few servers answered");
+      expect(sent).toBeLessThan(20);
+      await expect.poll(() => raw.do("EXISTS", keyOf("forgotten"))).toBe(0);
+    }
   });
 });

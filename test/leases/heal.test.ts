@@ -1,6 +1,7 @@
-import { describe, it } from "vitest";
-import { Leases, type LeasesOptions } from "../../src/leases/index";
-import { keyOf, TestServer, until, watchLag } from "./servers";
+import { describe, expect, it } from "vitest";
+import { Leases, type LeasesOptions, type SendCommand } from "../../src/leases/index";
+import * as scripts from "../../src/leases/scripts";
+import { keyOf, pause, TestServer, until, watchLag } from "./servers";
 
 const RENEW = 200;
 
@@ -106,5 +107,64 @@ describe.concurrent("The heal option", () => {
     expect(await raws[0]?.do("EXISTS", keyOf("off"))).toBe(0);
     await handle.decrRef();
     await end();
+  });
+});
+
+describe("A node that says late that it has lost its key", () => {
+  it("gets it back for what is left, and not past the deadline of whoever asked", async () => {
+    const servers = await TestServer.many(3);
+    const nodes = await Promise.all(servers.map((server) => server.client()));
+    const asked: { ms: number; left: number }[] = [];
+    let late = false;
+    const deadline = performance.now() + 1500;
+    const last: SendCommand = async (args) => {
+      if (args[0] === "SET" && late) asked.push({ ms: Number(args[4]), left: deadline - performance.now() });
+      const reply = await (nodes[2] as SendCommand)(args);
+      if (args[1] === scripts.EXTEND.sha && late) await pause(300);
+      return reply;
+    };
+    const times = { ttl: 4000, renewEvery: 200, commandTimeout: 1000 };
+    const leases = new Leases({ nodes: [...nodes.slice(0, 2), last], heal: true, ...times });
+    const handle = await leases.acquire("late", { deadline });
+    const look = await servers[2]?.raw();
+    await until("all have it", async () => (await look?.do("GET", keyOf("late"))) === handle.value.token);
+    late = true;
+    await look?.do("DEL", keyOf("late"));
+    await until("it was given back", () => asked.length > 0);
+    for (const { ms, left } of asked) expect(ms).toBeLessThanOrEqual(left);
+    await handle.decrRef();
+    await leases.close();
+    await Promise.all(servers.map((server) => server.stop()));
+  });
+});
+
+// It stands still, which would hold up the others.
+describe("The heal option of a process that stood still", () => {
+  it("gives nothing back that is over by the clock, although nobody has noticed", async () => {
+    const servers = await TestServer.many(3);
+    const nodes = await Promise.all(servers.map((server) => server.client()));
+    let answer: ((missing: number) => void) | undefined;
+    const sent: (string | undefined)[] = [];
+    const last: SendCommand = (args) => {
+      sent.push(args[0]);
+      if (args[1] !== scripts.EXTEND.sha) return (nodes[2] as SendCommand)(args);
+      return new Promise((resolve) => {
+        answer = resolve;
+      });
+    };
+    const times = { ttl: 600, renewEvery: 100, commandTimeout: 5000 };
+    const leases = new Leases({ nodes: [...nodes.slice(0, 2), last], heal: true, ...times });
+    const handle = await leases.acquire("overslept");
+    const { deadline } = handle.value;
+    await until("a majority has renewed it", () => handle.value.deadline > deadline && answer !== undefined);
+    sent.length = 0;
+    const end = performance.now() + 700;
+    while (performance.now() < end);
+    answer?.(0);
+    for (let turn = 0; turn < 20; turn++) await undefined;
+    expect(sent).toEqual([]);
+    expect(handle.value.held).toBe(false);
+    await leases.close();
+    await Promise.all(servers.map((server) => server.stop()));
   });
 });

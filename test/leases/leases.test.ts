@@ -130,6 +130,7 @@ describe("new Leases()", () => {
     [{ ttl: 1000, renewEvery: 990 }, "leaves no time for a renewal every 990 ms"],
     [{ renewEvery: 5 }, "expected renewEvery to be a whole number of milliseconds from 10"],
     [{ commandTimeout: Infinity }, "expected commandTimeout"],
+    [{ commandTimeout: null }, "expected commandTimeout"],
     [{ maxHold: "1" }, "expected maxHold"],
     [{ fenceTtl: -1 }, "expected fenceTtl"],
     [{ fence: 1 }, "expected fence to be true or false"],

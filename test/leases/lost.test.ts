@@ -274,6 +274,29 @@ describe.concurrent("A lease", () => {
     await own.stop();
   });
 
+  it("is given back within one command timeout although its script has to be sent again", async () => {
+    const own = await TestServer.start();
+    const send = await own.client();
+    let slow = false;
+    const slowly: SendCommand = async (args) => {
+      if (slow) await (args[0] === "EVALSHA" ? pause(480) : new Promise(() => {}));
+      return send(args);
+    };
+    const leases = new Leases({ nodes: [slowly], ttl: 10_000, commandTimeout: 600 });
+    const handle = await leases.acquire("again");
+    const { released } = handle.value;
+    await (await own.raw()).do("SCRIPT", "FLUSH");
+    slow = true;
+    const lag = watchLag();
+    const began = performance.now();
+    await handle.decrRef();
+    expect(performance.now() - began).toBeLessThan(600 + 50 + 2 * lag.worst);
+    lag.stop();
+    expect(await released).toBe("unknown");
+    await leases.close();
+    await own.stop();
+  });
+
   it("waits with its release for a renewal in flight, and is then given back", async () => {
     const relay = await Relay.start(server.port);
     const through = await server.client(relay.port);
@@ -382,6 +405,47 @@ describe.concurrent("A lease", () => {
     await again.decrRef();
     await scene.handle.decrRef();
     await scene.end();
+  });
+});
+
+describe("onLost", () => {
+  it("may reject: that is reported, and is no unhandled rejection", async () => {
+    await using leases = make({ onLost: () => Promise.reject(new Error("a hook that rejects")) });
+    const handle = await leases.acquire("rejecting");
+    const warned = new Promise<Error>((resolve) => process.once("warning", resolve));
+    await raw.do("DEL", keyOf("rejecting"));
+    expect((await warned).message).toBe("a hook that rejects");
+    await handle.decrRef();
+  });
+
+  it("hears once of a lease that was over before it was given back, although nobody had looked", async () => {
+    const lost: string[] = [];
+    await using leases = make({ ttl: 100, onLost: (name, error) => lost.push(`${name} ${error.reason}`) });
+    const handle = await leases.acquire("overslept");
+    const { released, signal } = handle.value;
+    const end = performance.now() + 150;
+    while (performance.now() < end);
+    await handle.decrRef();
+    expect(await released).toBe("not-held");
+    expect(signal.reason).toMatchObject({ code: "ERR_LEASE_LOST", reason: "expired" });
+    expect(lost).toEqual(["overslept expired"]);
+  });
+
+  it("hears nothing of a lease that came too late to be handed out", async () => {
+    const lost: string[] = [];
+    const slowly: SendCommand = async (args) => {
+      const reply = await send(args);
+      if (args.includes(keyOf("too late"))) await pause(150);
+      return reply;
+    };
+    await using leases = make({
+      nodes: [slowly],
+      ttl: 100,
+      commandTimeout: 1000,
+      onLost: (name) => lost.push(name),
+    });
+    await expect(leases.acquire("too late", { wait: 0 })).rejects.toMatchObject({ code: "ERR_LEASE_TIMEOUT" });
+    expect(lost).toEqual([]);
   });
 });
 

@@ -274,6 +274,27 @@ describe("A command timeout", () => {
   });
 });
 
+describe("The command timeout of a first attempt", () => {
+  it("is one, although the server is asked first what it can do, and others are asked meanwhile", async () => {
+    const slowly: SendCommand = async (args) => {
+      if (args[0] === "SET" || args.includes(keyOf("behind"))) await new Promise(() => {});
+      await pause(150);
+      return send(args);
+    };
+    await using leases = make({ nodes: [slowly], ttl: 20_000, fence: false, commandTimeout: 600 });
+    const lag = watchLag();
+    const began = performance.now();
+    const first = leases.tryAcquire("ahead").catch((error) => error);
+    await pause(250);
+    const second = leases.tryAcquire("behind").catch((error) => error);
+    expect(await first).toBeInstanceOf(LeaseTimeoutError);
+    expect(performance.now() - began).toBeLessThan(600 + 50 + 2 * lag.worst);
+    expect(await second).toBeInstanceOf(LeaseTimeoutError);
+    expect(performance.now() - began).toBeLessThan(850 + 50 + 2 * lag.worst);
+    lag.stop();
+  });
+});
+
 describe("Leases.close()", () => {
   it("refuses who waits, ends what is held with its key deleted, and refuses what comes after", async () => {
     const leases = make();
@@ -298,6 +319,22 @@ describe("Leases.close()", () => {
     await holder.decrRef();
     await leases.close();
     expect(inspected(leases)).toBe("Leases<closed>");
+  });
+
+  it("is closed before anybody hears of it, who may ask again or close it himself", async () => {
+    const asked: Promise<unknown>[] = [];
+    const closings: Promise<void>[] = [];
+    const leases = make({ onLost: (name) => void asked.push(leases.acquire(name).catch((error) => error)) });
+    const holder = await leases.acquire("heard");
+    holder.value.signal.addEventListener("abort", () => closings.push(leases.close()));
+    const closing = leases.close();
+    await closing;
+    expect(closings).toEqual([closing]);
+    expect(closings[0]).toBe(closing);
+    expect(asked.length).toBe(1);
+    expect(await asked[0]).toMatchObject({ code: "ERR_LEASE_LOST", reason: "closed" });
+    expect(await raw.do("EXISTS", keyOf("heard"))).toBe(0);
+    await holder.decrRef();
   });
 
   it("gives back what arrives meanwhile", async () => {
