@@ -213,7 +213,9 @@ describe("EntryLog.append()", () => {
     const gate = deferred();
     await using log = new EntryLog({ storage: { append: () => gate.promise, truncate: () => {} } });
     const first = log.append(entries(1, 1));
-    const second = AutoMemory.run((memory) => log.append(entries(2, 2).map((entry) => memory.use(entry))));
+    const memory = new AutoMemory();
+    const second = log.append(entries(2, 2).map((entry) => memory.use(entry)));
+    memory.dispose();
     gate.resolve();
     expect([await first, await second]).toEqual(["stored", "stored"]);
   });
