@@ -192,6 +192,8 @@ export const HandleMap: HandleMapConstructor = class HandleMap<K, T, V = T> impl
     const first = !life.closed;
     life.closed = true;
     const closing = life.closing.begin(timeout, () => life.refusals.late(timeout, all()));
+    // What the others give up below is no room for these any more.
+    if (first) life.room.queue.clear();
     for (const entry of first ? all() : []) {
       if (entry.state === IDLE) life.drop(entry);
       else if (entry.state === OPENING || entry.state === QUEUED) {

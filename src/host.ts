@@ -102,13 +102,14 @@ export function onGivingUp(
     stopTimer();
     stopListening();
   };
-  const stopTimer = after(timeout, () => {
-    stop();
-    call(late());
-  });
+  // First what throws if one of them is no signal.
   const stopListening = onAbort(signals, (reason) => {
     stop();
     call(reason);
+  });
+  const stopTimer = after(timeout, () => {
+    stop();
+    call(late());
   });
   return stop;
 }

@@ -112,11 +112,21 @@ export class Entrance<K, T, V> {
     const { validate } = this.#life.options;
     let stop = ignore;
     try {
+      const ask = async (value: T): Promise<boolean> => {
+        try {
+          return await (validate as NonNullable<typeof validate>)(value, entry.key);
+        } catch {
+          return false;
+        }
+      };
       // A borrow, so that the value outlives the question even if whoever asked gives up.
-      const answer = handle.borrow((value) => (validate as NonNullable<typeof validate>)(value, entry.key));
+      const answer = handle.borrow(ask);
       const valid = await new Promise<boolean>((resolve, reject) => {
         stop = this.#onGivingUp(asked, entry, reject);
-        answer.then(resolve, () => resolve(false));
+        answer.then(resolve, (error: unknown) => {
+          this.#unheard(error);
+          resolve(false);
+        });
       });
       if (valid) return handle;
     } catch (reason) {
@@ -138,8 +148,11 @@ export class Entrance<K, T, V> {
   }
 
   #giveBack(handle: AsyncHandle<T>): void {
-    handle[ASYNC_DISPOSE]().catch((error: unknown) => {
-      if (this.#life.options.onError === undefined) warn(error);
-    });
+    handle[ASYNC_DISPOSE]().catch((error: unknown) => this.#unheard(error));
+  }
+
+  /** A free failed that no caller waits for; `onError` was told already. */
+  #unheard(error: unknown): void {
+    if (this.#life.options.onError === undefined) warn(error);
   }
 }

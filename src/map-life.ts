@@ -1,4 +1,4 @@
-import { ignore, isThenable, type Kind, warn } from "./account";
+import { ignore, type Kind, warn } from "./account";
 import type { AsyncHandle } from "./async-handle";
 import { Closing } from "./closing";
 import { after } from "./host";
@@ -7,7 +7,7 @@ import type { AcquireOptions, HandleMapOptions, OpenContext, StopListening } fro
 import { lostReason, Refusals } from "./map-refusals";
 import { Room } from "./map-room";
 import { Waits } from "./map-waits";
-import type { Family } from "./resource";
+import { type Family, isPromise } from "./resource";
 
 /** How an open acquires what it needs from its own map. */
 type Enter<K, T> = (key: K, options: AcquireOptions | undefined, opener?: Entry<K, T>) => Promise<AsyncHandle<T>>;
@@ -83,9 +83,10 @@ export class Life<K, T, V> {
       return;
     }
     this.calling = outer;
-    if (!isThenable(opened)) this.#arrived(entry, opened);
+    if (!isPromise(opened)) this.#arrived(entry, opened);
     else {
-      (opened as PromiseLike<T>).then(
+      // A promise of its own: another's `then` may throw, or call back twice.
+      Promise.resolve(opened).then(
         (value) => this.#arrived(entry, value),
         (error: unknown) => this.#openFailed(entry, error),
       );
@@ -245,7 +246,7 @@ export class Life<K, T, V> {
     } catch (error) {
       return failed(error);
     }
-    if (isThenable(returned)) return Promise.resolve(returned).then(() => this.#ended(entry), failed);
+    if (isPromise(returned)) return Promise.resolve(returned).then(() => this.#ended(entry), failed);
     this.#ended(entry);
     return undefined;
   }

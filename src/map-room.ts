@@ -19,6 +19,8 @@ export class Room<K, T> {
   #used = 0;
   #ending = 0;
   #evicting = false;
+  /** Whether more came to wait during an eviction: a free may acquire. */
+  #more = false;
 
   /**
    * @param open Begins the open of an entry from the queue.
@@ -42,6 +44,7 @@ export class Room<K, T> {
 
   /** Opens what waits in the queue as far as there is room, and makes room by freeing idle values. */
   pump(): void {
+    this.#more = true;
     if (this.queue.size === 0 || this.#evicting) return;
     if (this.max !== Infinity) this.#makeRoom();
     for (const entry of this.queue) {
@@ -86,12 +89,25 @@ export class Room<K, T> {
 
   #makeRoom(): void {
     this.#evicting = true;
-    let wanted = 0;
-    for (const { key } of this.queue) if (!this.#before.has(key)) wanted++;
-    for (const entry of this.idle) {
-      if (this.#used - this.#ending + wanted <= this.max) break;
-      this.#evict(entry);
+    while (this.#more) {
+      this.#more = false;
+      const wanted = this.#wanted();
+      for (const entry of this.idle) {
+        if (this.#used - this.#ending + wanted <= this.max) break;
+        this.#evict(entry);
+      }
     }
     this.#evicting = false;
+  }
+
+  /** How many in the queue could be opened at once. Counted no further than all idle ones would make room for. */
+  #wanted(): number {
+    const most = this.idle.size === 0 ? 0 : this.max - this.#used + this.#ending + this.idle.size;
+    let wanted = 0;
+    for (const { key } of this.queue) {
+      if (wanted >= most) break;
+      if (!this.#before.has(key)) wanted++;
+    }
+    return wanted;
   }
 }

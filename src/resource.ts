@@ -300,7 +300,7 @@ export function defineAsyncResource<T, A extends readonly unknown[]>(
 }
 
 /** What cannot be asked is none: the question must not cost a value its owner. */
-function isPromise<T>(value: T): value is T & PromiseLike<T> {
+export function isPromise<T>(value: T): value is T & PromiseLike<T> {
   try {
     return isThenable(value);
   } catch {

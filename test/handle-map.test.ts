@@ -1,4 +1,5 @@
 import { afterEach, describe, expect, it, vi } from "vitest";
+import type { AsyncHandle } from "../src/async-handle";
 import {
   MapClosedError,
   MapCycleError,
@@ -484,6 +485,23 @@ describe("HandleMap, validate", () => {
     expect(log).toEqual(["open a1", "free a1", "open a2"]);
   });
 
+  it("warns of a free that fails after the one who asked gave up, when nobody else can hear of it", async () => {
+    const emitWarning = vi.spyOn(process, "emitWarning").mockReturnValue();
+    const check = deferred<boolean>();
+    const failure = new Error("no more room");
+    const { map } = make({ idle: 1000, validate: () => check.promise, free: () => Promise.reject(failure) });
+    await (await map.acquire("a")).decrRef();
+    const controller = new AbortController();
+    const asked = map.acquire("a", { signal: controller.signal });
+    map.invalidate("a");
+    controller.abort();
+    await expect(asked).rejects.toThrow("aborted");
+    check.resolve(true);
+    await until(() => emitWarning.mock.calls.length > 0);
+    expect(emitWarning.mock.calls).toEqual([[failure]]);
+    emitWarning.mockRestore();
+  });
+
   it("gives the reference back when the caller gives up during the check", async () => {
     const gate = deferred<boolean>();
     const { map, log } = make({ idle: Infinity, validate: () => gate.promise });
@@ -525,6 +543,21 @@ describe("HandleMap, max", () => {
     expect(log).toEqual(["open a", "open b", "free b", "open c"]);
   });
 
+  it("evicts for who acquires inside the free of what is evicted", async () => {
+    let inner: Promise<AsyncHandle<Thing>> | undefined;
+    const { map } = make({
+      max: 2,
+      idle: Infinity,
+      free: ({ key }) => {
+        if (key === "a") inner = map.acquire("d");
+      },
+    });
+    for (const key of ["a", "b"]) await (await map.acquire(key)).decrRef();
+    await map.acquire("c");
+    expect((await inner)?.label).toBe("d");
+    expect([...map.keys()]).toEqual(["c", "d"]);
+  });
+
   it("never evicts what is held: a third key waits, in order", async () => {
     const { map, log } = make({ max: 1 });
     const a = await map.acquire("a");
@@ -535,6 +568,21 @@ describe("HandleMap, max", () => {
     await (await b).decrRef();
     await (await c).decrRef();
     expect(log).toEqual(["open a1", "free a1", "open b2", "free b2", "open c3", "free c3"]);
+  });
+
+  it("does not look through all who wait whenever one comes or goes", async () => {
+    let asked = 0;
+    class Key {}
+    const keys = Array.from({ length: 200 }, () => new Key());
+    const has = Map.prototype.has;
+    vi.spyOn(Map.prototype, "has").mockImplementation(function (this: Map<unknown, unknown>, key) {
+      if (key instanceof Key) asked++;
+      return has.call(this, key);
+    });
+    const map = new HandleMap<Key, object>({ max: 2, idle: Infinity, open: () => ({}) });
+    await Promise.all(keys.map(async (key) => (await map.acquire(key)).decrRef()));
+    vi.restoreAllMocks();
+    expect(asked).toBeLessThan(20 * keys.length);
   });
 
   it("lets a waiter give up without losing the place of the next", async () => {
@@ -709,6 +757,18 @@ describe("HandleMap.close()", () => {
     await closing;
     expect(log).toEqual(["free idle1", "free late3", "free held2"]);
     expect(map[Symbol.asyncDispose]()).toBe(closing);
+  });
+
+  it("opens nothing of what waited for the room that it makes", async () => {
+    const { map, log, opens } = manual({ max: 1, idle: Infinity });
+    const first = map.acquire("a").catch((error: unknown) => error);
+    const second = map.acquire("b").catch((error: unknown) => error);
+    const closed = map.close();
+    expect([await first, await second]).toEqual([expect.any(MapClosedError), expect.any(MapClosedError)]);
+    expect(opens.map(({ key }) => key)).toEqual(["a"]);
+    opens[0]?.resolve({ key: "a", nr: 1 });
+    await closed;
+    expect(log).toEqual(["free a1"]);
   });
 
   it("revokes what is held when forced, also after a plain close", async () => {

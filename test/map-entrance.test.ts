@@ -91,6 +91,16 @@ describe("HandleMap.acquire(key, { timeout })", () => {
   });
 });
 
+describe("HandleMap.acquire(key, { signal, timeout })", () => {
+  it("leaves no timer when the signal is none", async () => {
+    vi.useFakeTimers();
+    const map = new HandleMap<string, object>({ open: () => ({}) });
+    await expect(map.acquire("a", { signal: {} as AbortSignal, timeout: 10 })).rejects.toThrow(TypeError);
+    expect([vi.getTimerCount(), map.size]).toEqual([0, 0]);
+    vi.useRealTimers();
+  });
+});
+
 describe("HandleMap of an exclusive kind, acquired by who holds the value before", () => {
   const Port = defineAsyncResource({ kind: "port", exclusive: true, free: async (_: number) => {} });
 

@@ -135,6 +135,43 @@ describe("HandleMap, lost", () => {
   });
 });
 
+describe("HandleMap, what is thenable", () => {
+  it("fails the open whose result cannot be waited for, and hears one that answers twice once", async () => {
+    const thenables: Record<string, (hear: (value: { nr: number }) => void) => void> = {
+      broken: () => {
+        throw new Error("cannot be waited for");
+      },
+      twice: (hear) => {
+        hear({ nr: 1 });
+        hear({ nr: 2 });
+      },
+    };
+    const freed: number[] = [];
+    const map = new HandleMap<string, { nr: number }>({
+      open: (key) => Object.defineProperty({}, "then", { value: thenables[key] }) as PromiseLike<{ nr: number }>,
+      free: ({ nr }) => void freed.push(nr),
+    });
+    await expect(map.acquire("broken")).rejects.toThrow("cannot be waited for");
+    await (await map.acquire("twice")).decrRef();
+    await turn();
+    expect([freed, map.size, map.stats.leaving]).toEqual([[1], 0, 0]);
+  });
+
+  it("takes what cannot be asked whether it is a promise for none", async () => {
+    const shy = Object.defineProperty({}, "then", {
+      get() {
+        throw new Error("do not ask");
+      },
+    });
+    const map = new HandleMap<string, object>({ open: () => shy, free: () => shy });
+    const handle = await map.acquire("a");
+    expect(handle.value).toBe(shy);
+    await handle.decrRef();
+    await map.close();
+    expect(map.stats).toMatchObject({ open: 0, opening: 0, leaving: 0 });
+  });
+});
+
 describe("HandleMap, maxAge", () => {
   it("frees what gets too old while it is idle, and is timer-free after", async () => {
     vi.useFakeTimers();

@@ -200,6 +200,8 @@ class CheckoutsImpl<T> implements Checkouts<T> {
       // Told first: whoever uses the connection now is to stop, and the revoke waits for him.
       out.abort(this.#closedError("keep", counted.label));
       counted.revoke();
+      // No holder is left to hear of it.
+      counted.freeing?.catch((failed: unknown) => this.#supply.failed(failed));
     }
     this.#closing.settle();
     return closing;

@@ -110,9 +110,11 @@ export function readEndpoint(endpoint: Endpoint, options: EndpointOptions = {}):
   const host = canonicalHost(checkText("host", parts.host), options.loopback);
   if (host === undefined) throw refuse("its host is neither a name nor an address");
   const port = canonicalPort(parts.port ?? options.defaultPort);
-  const name = parts.servername === undefined ? undefined : canonicalHost(checkText("servername", parts.servername));
+  const asName = parts.servername === undefined ? "" : checkText("servername", parts.servername);
+  const name = tls && asName !== "" ? canonicalHost(asName) : host;
+  if (name === undefined) throw refuse("its servername is neither a name nor an address");
   // The host's own name is what a certificate is checked against anyway.
-  const servername = tls && name !== host ? name : undefined;
+  const servername = name === host ? undefined : name;
   return { host: host.replace(/^\[|\]$/g, ""), port, tls, servername, user, password, db, path: undefined };
 }
 
@@ -122,16 +124,26 @@ function parseEndpoint(endpoint: Endpoint): EndpointParts {
   if (typeof endpoint !== "string") throw refuse(`expected a string or its parts, received ${received(endpoint)}`);
   const text = endpoint.trim();
   if (text.startsWith("/")) return { path: text };
-  const unix = /^(tls:\/\/)?unix:([^?]*)(?:\?(.*))?$/is.exec(text);
+  const unix = /^(tls:\/\/)?unix:(?:\/\/([^/?]*)@(?=\/))?([^?]*)(?:\?(.*))?$/is.exec(text);
   if (unix) {
-    const [, scheme, path = "", query = ""] = unix;
+    const [, scheme, given = "", path = "", query = ""] = unix;
+    if (/^\/\/[^/]*:/.test(path)) throw refuse("its account is not escaped, or not followed by a path");
+    const [user, password] = split(given);
     const asked = new URLSearchParams(query);
     const of = (name: string): string | undefined => asked.get(name) ?? undefined;
-    return { path: decode(path), tls: scheme !== undefined, user: of("user"), password: of("password"), db: of("db") };
+    return {
+      path: decode(path),
+      tls: scheme !== undefined,
+      user: of("user") ?? user,
+      password: of("password") ?? password,
+      db: of("db"),
+    };
   }
   const scheme = /^([a-z][a-z0-9+.-]*):\/\//i.exec(text);
   const name = scheme?.[1]?.toLowerCase();
   const [, authority = "", rest = ""] = /^([^/?#]*)(.*)$/s.exec(scheme ? text.slice(scheme[0].length) : text) ?? [];
+  // A password with a "/" in it would end up in the key, as the database.
+  if (/^[^?]*@/.test(rest)) throw refuse('a "/" or an "@" in it is not escaped');
   // The last @ ends the account: a password may contain others.
   const at = authority.lastIndexOf("@");
   const account = at < 0 ? [] : split(authority.slice(0, at));
@@ -139,7 +151,8 @@ function parseEndpoint(endpoint: Endpoint): EndpointParts {
   const [path = "", query = ""] = rest.split("#")[0]?.split("?") ?? [];
   const asked = new URLSearchParams(query);
   return {
-    host,
+    // A URL may escape what begins a zone.
+    host: scheme ? host.replace(/^(\[[^%]*%)25(?=[a-z])/i, "$1") : host,
     port: port ?? (name === undefined ? undefined : DEFAULT_PORTS[name]),
     tls: name !== undefined && ENCRYPTED.test(name),
     servername: asked.get("servername") ?? undefined,

@@ -1,4 +1,4 @@
-import { ASYNC_DISPOSE, isThenable } from "../account";
+import { ASYNC_DISPOSE, DISPOSE, ignore, isThenable } from "../account";
 import { AutoMemory } from "../auto-memory";
 import { received, suppress } from "../errors";
 import type { Handle } from "../handle";
@@ -144,7 +144,10 @@ export const EntryLog: EntryLogConstructor = class EntryLog implements EntryLog 
 
   append(entries: Handle<LogEntry>[]): Promise<AppendOutcome> {
     if (!Array.isArray(entries)) throw new TypeError(`Cannot append: expected an array, received ${received(entries)}`);
-    const taken = entries.splice(0);
+    // Spread, so that holes are what they look like.
+    const given = [...entries.splice(0)];
+    // What has to wait is out of the caller's reach from now on: his context may end meanwhile.
+    const taken = this.#running === undefined ? given : takeOver(given);
     return this.#serially(async () => {
       try {
         return await this.#append(taken);
@@ -202,17 +205,20 @@ export const EntryLog: EntryLogConstructor = class EntryLog implements EntryLog 
 
   /** Begins at once if nothing runs, so that what it changes in memory is changed when the call returns. */
   #serially<R>(step: () => Promise<R>): Promise<R> {
-    const result = this.#running === undefined ? step() : this.#running.then(step);
-    const done: Promise<void> = result.then(
-      () => this.#doneWith(done),
-      () => this.#doneWith(done),
-    );
+    const before = this.#running;
+    let finish = ignore;
+    const done = new Promise<void>((resolve) => {
+      finish = resolve;
+    });
+    // First of all: a storage may ask for the next step in the synchronous part of this one.
     this.#running = done;
+    const over = (): void => {
+      if (this.#running === done) this.#running = undefined;
+      finish();
+    };
+    const result = before === undefined ? step() : before.then(step);
+    result.then(over, over);
     return result;
-  }
-
-  #doneWith(done: Promise<void>): void {
-    if (this.#running === done) this.#running = undefined;
   }
 
   /** @param given What it takes out of this array it has given back; the rest is its caller's to give back. */
@@ -288,6 +294,13 @@ export const EntryLog: EntryLogConstructor = class EntryLog implements EntryLog 
   }
 };
 
+/** Accounts of our own instead of the caller's. */
+function takeOver(given: readonly Handle<LogEntry>[]): Handle<LogEntry>[] {
+  const taken = given.map((entry) => (isLive(entry) ? entry.dup("append") : entry));
+  giveBack(given);
+  return taken;
+}
+
 /** Gives back all, also past one that fails. */
 function giveBack(entries: readonly Handle<LogEntry>[]): void {
   const memory = new AutoMemory();
@@ -296,9 +309,11 @@ function giveBack(entries: readonly Handle<LogEntry>[]): void {
 }
 
 function isHandle(value: unknown): value is Handle<LogEntry> {
-  return typeof value === "object" && value !== null && typeof (value as Handle<LogEntry>).dup === "function";
+  if (typeof value !== "object" || value === null) return false;
+  const { dup, [DISPOSE]: dispose } = value as Handle<LogEntry>;
+  return typeof dup === "function" && typeof dispose === "function";
 }
 
 function isLive(entry: Handle<LogEntry>): boolean {
-  return isHandle(entry) && entry.alive && Number.isInteger(entry.value.index);
+  return isHandle(entry) && entry.alive && Number.isInteger(entry.value?.index);
 }

@@ -20,9 +20,9 @@ export function canonicalHost(text: string, loopback?: string): string | undefin
 
 function canonicalV6(bare: string): string | undefined {
   // A zone (fe80::1%eth0) is an interface of this machine, and names keep their case.
-  const [address = "", zone] = bare.split("%");
+  const [address = "", zone, more] = bare.split("%");
   const host = parse(`[${address}]`);
-  if (host === undefined || zone === "") return undefined;
+  if (host === undefined || zone === "" || more !== undefined) return undefined;
   const mapped = /^\[::ffff:([0-9a-f]{1,4}):([0-9a-f]{1,4})\]$/.exec(host);
   let canonical = host;
   if (mapped) {

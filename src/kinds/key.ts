@@ -99,7 +99,7 @@ export class KeyImpl<V> implements Key<V> {
     return existed;
   }
 
-  *iterate(): IterableIterator<unknown> {
+  iterate(): IterableIterator<unknown> {
     const value = this.#open("iterate over").store.get(this.name);
     if (typeof (value as Iterable<unknown> | undefined)?.[Symbol.iterator] !== "function") {
       throw new TypeError(`Cannot iterate over key "${this.name}": it is ${this.type}`);
@@ -107,6 +107,10 @@ export class KeyImpl<V> implements Key<V> {
     this.endIteration();
     const iterator = (value as unknown as Iterable<unknown>)[Symbol.iterator]();
     this.#iterator = iterator;
+    return this.#walk(iterator);
+  }
+
+  *#walk(iterator: Iterator<unknown>): IterableIterator<unknown> {
     try {
       while (this.#iterator === iterator) {
         const { done, value } = iterator.next();

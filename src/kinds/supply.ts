@@ -68,16 +68,21 @@ export class Supply<T> {
 
   /** Destroys a connection that nobody has, or waits for. */
   async destroy(out: Out<T>): Promise<void> {
-    const { onError = warn } = this.#driver;
     out.broken = true;
     try {
       await this.giveBack(out, false);
     } catch (error) {
-      try {
-        onError(error);
-      } catch (failed) {
-        warn(failed);
-      }
+      this.failed(error);
+    }
+  }
+
+  /** A connection that nobody waits for could not be destroyed. */
+  failed(error: unknown): void {
+    const { onError = warn } = this.#driver;
+    try {
+      onError(error);
+    } catch (failed) {
+      warn(failed);
     }
   }
 

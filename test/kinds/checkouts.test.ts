@@ -374,6 +374,20 @@ describe("checkouts()", () => {
     await until(() => heard.length === 1);
   });
 
+  it("reports a connection that a forced close cannot destroy", async () => {
+    const heard: unknown[] = [];
+    const stuck = new Error("stuck");
+    const pool = checkouts({
+      ...simple(),
+      destroy: () => Promise.reject(stuck),
+      onError: (error) => heard.push(error),
+    });
+    await pool.acquire();
+    await pool.close({ force: true });
+    await until(() => heard.length > 0);
+    expect([heard, pool.size]).toEqual([[stuck], 0]);
+  });
+
   it("acquires nothing with a signal that has aborted, or when the pool fails", async () => {
     let asked = 0;
     const pool = checkouts({

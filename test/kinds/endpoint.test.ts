@@ -11,6 +11,9 @@ describe("canonicalEndpoint()", () => {
     ["[2001:DB8:0:0:1:0:0:1]:1", "[2001:db8::1:0:0:1]:1"],
     ["[::FFFF:127.0.0.1]:1", "[::ffff:127.0.0.1]:1"],
     ["[fe80::1%eth0]:1", "[fe80::1%eth0]:1"],
+    ["redis://[fe80::1%25eth0]:1", "[fe80::1%eth0]:1"],
+    ["[fe80::1%25]:1", "[fe80::1%25]:1"],
+    ["tls://a:1?servername=", "tls://a:1"],
     ["127.1:1", "127.0.0.1:1"],
     ["2130706433:1", "127.0.0.1:1"],
     ["0x7f.0.0.1:1", "127.0.0.1:1"],
@@ -84,11 +87,18 @@ describe("canonicalEndpoint()", () => {
     expect(canonicalEndpoint(`redis://app:${secret}@a`)).not.toContain(secret);
     expect(canonicalEndpoint({ host: "a", port: 1, password: secret })).toBe("a:1");
     expect(canonicalEndpoint(`unix:/a?password=${secret}`)).toBe("unix:/a");
+    expect(canonicalEndpoint(`unix://app:${secret}@/a@b`)).toBe("unix:/a@b?user=app");
     const wrong: unknown[] = [
       `redis://app:${secret}@`,
       `redis://app:${secret}@a:99999999`,
       `redis://app:${secret}@a b`,
       `${secret}:x`,
+      `redis://app:/${secret}@a:1`,
+      `redis://app:12/${secret}@a:1`,
+      `redis://${secret}/1@a:1`,
+      `app:12/${secret}@a:1`,
+      `unix://app:${secret}/1@/a`,
+      `unix://app:${secret}?1@/a`,
       { host: 1, password: secret, port: 1 },
       { host: `a@${secret}`, port: 1 },
       { host: "a", port: secret },
@@ -114,6 +124,8 @@ describe("canonicalEndpoint()", () => {
       "[::1",
       "[a]:1",
       "[::g]:1",
+      "[fe80::1%a%b]:1",
+      "tls://a:1?servername=b c",
       null,
       1,
     ];

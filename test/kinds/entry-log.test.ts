@@ -4,9 +4,10 @@ import { join } from "node:path";
 import { afterAll, beforeEach, describe, expect, it } from "vitest";
 import { AutoMemory } from "../../src/auto-memory";
 import { RefCountError, UseAfterFreeError } from "../../src/errors";
-import type { Handle } from "../../src/handle";
+import { Handle } from "../../src/handle";
 import { EntryLog, type EntryStorage } from "../../src/kinds/entry-log";
 import { type LogEntry, logEntry } from "../../src/kinds/log-entry";
+import { defineAsyncResource } from "../../src/resource";
 import { deferred, turn } from "../support/until";
 
 const folders: string[] = [];
@@ -122,6 +123,16 @@ describe("EntryLog.append()", () => {
     ],
     ["refused, one is no entry", "refused", async () => [...entries(4, 4), {} as never]],
     [
+      "refused, one is asynchronous",
+      "refused",
+      async () => {
+        const other = defineAsyncResource<Pick<LogEntry, "index" | "term">>({ kind: "other", free: () => {} });
+        return [other.wrap({ index: 4, term: 1 }) as never, ...entries(5, 5)];
+      },
+    ],
+    ["refused, one is empty", "refused", async () => [Handle.of(null, () => {}) as never, ...entries(4, 4)]],
+    ["refused, there is a hole", "refused", async () => Object.assign(new Array(2), { 1: entries(4, 4)[0] })],
+    [
       "refused, the log is over",
       "refused",
       async (log: EntryLog) => {
@@ -196,6 +207,35 @@ describe("EntryLog.append()", () => {
     expect(await second).toBe("gap");
     expect(alive()).toBe(0);
     await log[Symbol.asyncDispose]();
+  });
+
+  it("has taken over what waits before its caller's context ends", async () => {
+    const gate = deferred();
+    await using log = new EntryLog({ storage: { append: () => gate.promise, truncate: () => {} } });
+    const first = log.append(entries(1, 1));
+    const memory = new AutoMemory();
+    const second = log.append(entries(2, 2).map((entry) => memory.use(entry)));
+    memory.dispose();
+    gate.resolve();
+    expect([await first, await second]).toEqual(["stored", "stored"]);
+  });
+
+  it("runs what the storage itself appends after what it is writing", async () => {
+    const log: string[] = [];
+    let inner: Promise<string> | undefined;
+    await using entryLog: EntryLog = new EntryLog({
+      storage: {
+        async append([entry]) {
+          if (entry?.index === 1) inner = entryLog.append(entries(2, 2));
+          log.push(`begin ${entry?.index}`);
+          await turn();
+          log.push(`end ${entry?.index}`);
+        },
+        truncate: () => {},
+      },
+    });
+    expect([await entryLog.append(entries(1, 1)), await inner]).toEqual(["stored", "stored"]);
+    expect(log).toEqual(["begin 1", "end 1", "begin 2", "end 2"]);
   });
 
   it("does not take what is no array", () => {

@@ -268,8 +268,11 @@ describe("Keyspace", () => {
     first.next();
     expect([...key.value.iterate()]).toEqual([1, 2]);
     expect(first.next().done).toBe(true);
+    const second = key.value.iterate();
+    key.value.iterate();
+    expect(second.next().done).toBe(true);
     key.value.set(1);
-    expect(() => key.value.iterate().next()).toThrow('Cannot iterate over key "a": it is number');
+    expect(() => key.value.iterate()).toThrow('Cannot iterate over key "a": it is number');
     keys.close(key);
   });
 
