@@ -104,6 +104,7 @@ describe("no way out leaks, whatever users' functions and awaited promises do", 
       });
       expect(injected.points.map(({ kind, text }) => `${kind} ${text.replace(/^[^,]*, /, "")}`)).toEqual([
         "call canonical(key)",
+        "await await (validate as NonNullable<typeof validate>)(value, entry.key)",
         "call (validate as NonNullable<typeof validate>)(value, entry.key)",
         "await await new Promise<boolean>((resolve, reject) => { stop = this.#onGi...",
         "call this.options.open(key, context)",

@@ -20,7 +20,7 @@ export interface Attempt {
 }
 
 /** How long the first attempt waits for servers that have not said who they are, once its vote is decided. */
-const IDENTIFY_GRACE = 500;
+const IDENTIFY_GRACE = 100;
 
 /** All nodes of a set of leases, spoken to in parallel. */
 export class Quorum {
@@ -233,7 +233,7 @@ export class Quorum {
       await Promise.race([
         Promise.all(identified),
         new Promise<void>((over) => {
-          later(Math.min(IDENTIFY_GRACE, this.timeout), over);
+          later(IDENTIFY_GRACE, over);
         }),
       ]);
     }

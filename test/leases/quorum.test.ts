@@ -211,6 +211,7 @@ describe.concurrent("Leases on several nodes", () => {
   it("refuses one server under two names", async ({ expect }) => {
     const { servers, nodes, raws, end } = await several(2);
     const again = (await servers[0]?.client()) as SendCommand;
+    for (const send of [...nodes, again]) await send(["PING"]);
     await using twins = new Leases({ nodes: [...nodes, again], ttl: 1000 });
     await expect(twins.acquire("twins")).rejects.toThrow(
       /^Cannot lease from these nodes: nodes 0 and 2 are one server/,
