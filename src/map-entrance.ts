@@ -86,6 +86,8 @@ export class Entrance<K, T, V> {
       throw refusals.full(key, `the map has ${room.max} values in use, and no more may be open`);
     }
     const entry = found ?? life.make(key, asked.given);
+    // The function that made its label may have acquired the key as well, or closed the map.
+    if (found === undefined && (life.closed || life.entries.has(key))) return this.#ask(asked);
     const here = asked.here ?? realm.tracker?.here?.(entry.asked ?? "first");
     entry.asked ??= here;
     return new Promise((resolve, reject) => {

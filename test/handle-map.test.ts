@@ -903,6 +903,26 @@ describe("new HandleMap()", () => {
     expect(() => new HandleMap({ open, whenFull: "drop" as never })).toThrow(TypeError);
   });
 
+  it("has one entry for a key whose label function acquires it, and none if that closes the map", async () => {
+    let inner: Promise<AsyncHandle<Thing>> | undefined;
+    let named = 0;
+    const { map, log } = make({
+      label: (key) => {
+        if (key === "b") void map.close();
+        else if (named++ === 0) inner = map.acquire(key);
+        return key;
+      },
+    });
+    const [handle, other] = [await map.acquire("a"), await inner];
+    expect(other?.value).toBe(handle.value);
+    expect([handle.refCount, map.size]).toEqual([2, 1]);
+    await expect(map.acquire("b")).rejects.toThrow(MapClosedError);
+    await handle.decrRef();
+    await other?.decrRef();
+    await map.close();
+    expect(log).toEqual(["open a1", "free a1"]);
+  });
+
   it("contains a label that throws", async () => {
     const { map } = make({
       label: () => {
