@@ -4,7 +4,7 @@ import type { AsyncHandle } from "../src/async-handle";
 import { SuppressedError, UseAfterFreeError } from "../src/errors";
 import { Handle } from "../src/handle";
 import { defineAsyncResource, defineResource } from "../src/resource";
-import { itBehavesAsDisposable } from "./support/contracts";
+import { expectEnded, expectNothingOwned, itBehavesAsDisposable } from "./support/contracts";
 import { RecordingTracker } from "./support/recording-tracker";
 
 const turn = (): Promise<void> => new Promise((resolve) => setImmediate(resolve));
@@ -287,29 +287,14 @@ describe("AsyncAutoMemory", () => {
     const memory = new AsyncAutoMemory();
     await memory.disposeAsync();
     const handle = File.open("mine");
-    const refused: Record<string, () => unknown> = {
-      use: () => memory.use(handle),
-      open: () => memory.open(File, "never opened"),
-      keep: () => memory.keep(handle),
-      hold: () => memory.hold(handle),
-      freeAll: () => memory.freeAll(),
-      move: () => memory.move(),
-      defer: () => memory.defer(() => {}),
-      adopt: () => memory.adopt(1, () => {}),
-    };
-    for (const [verb, call] of Object.entries(refused)) {
-      expect(call).toThrow(ReferenceError);
-      expect(call).toThrow(new RegExp(`^Cannot ${verb}: the context has ended, it was disposed or moved$`));
-    }
+    expectEnded(memory, File, handle);
     expect([log, File.stats.opened, Key.stats.opened, handle.owed]).toEqual([[], 1, 0, 1]);
     const usable = new AsyncAutoMemory();
     const neither = /^Cannot use object: it has neither a \[Symbol\.asyncDispose\] nor a \[Symbol\.dispose\] method$/;
     expect(() => usable.use({} as Disposable)).toThrow(neither);
-    expect(() => usable.adopt(1, null as never)).toThrow(/^Cannot adopt: expected a function, received null$/);
-    expect(() => usable.defer(5 as never)).toThrow(/^Cannot defer: expected a function, received number 5$/);
     const foreign = Reflect.apply(usable.disposeAsync, {}, []) as Promise<void>;
     await expect(foreign).rejects.toThrow(/^Cannot dispose of object: it is no AsyncAutoMemory$/);
-    expect(usable.size).toBe(0);
+    expectNothingOwned(usable);
   });
 
   it("lets two contexts own one handle, each paying a reference as long as one is owed", async () => {

@@ -3,7 +3,8 @@ import { AutoMemory } from "../src/auto-memory";
 import { RefCountError, SuppressedError, UseAfterFreeError } from "../src/errors";
 import { Handle } from "../src/handle";
 import { defineAsyncResource, defineResource } from "../src/resource";
-import { itBehavesAsDisposable } from "./support/contracts";
+import { caught } from "./support/caught";
+import { expectEnded, expectNothingOwned, itBehavesAsDisposable } from "./support/contracts";
 import { RecordingTracker } from "./support/recording-tracker";
 
 /** A kind whose frees are written down. */
@@ -16,15 +17,6 @@ function failing(message: string): Handle<string> {
   return Handle.of(message, () => {
     throw new Error(message);
   });
-}
-
-function caught(body: () => unknown): unknown {
-  try {
-    body();
-  } catch (error) {
-    return error;
-  }
-  throw new Error("nothing was thrown");
 }
 
 describe("AutoMemory.dispose()", () => {
@@ -106,25 +98,10 @@ describe("AutoMemory.dispose()", () => {
     const memory = new AutoMemory();
     memory.dispose();
     const handle = open("mine");
-    const refused: Record<string, () => unknown> = {
-      use: () => memory.use(handle),
-      open: () => memory.open(Key, "never opened"),
-      keep: () => memory.keep(handle),
-      hold: () => memory.hold(handle),
-      freeAll: () => memory.freeAll(),
-      move: () => memory.move(),
-      defer: () => memory.defer(() => {}),
-      adopt: () => memory.adopt(1, () => {}),
-    };
-    for (const [verb, call] of Object.entries(refused)) {
-      expect(call).toThrow(ReferenceError);
-      expect(call).toThrow(new RegExp(`^Cannot ${verb}: the context has ended, it was disposed or moved$`));
-    }
+    expectEnded(memory, Key, handle);
     const usable = new AutoMemory();
     expect(() => usable.use({} as Disposable)).toThrow(/^Cannot use object: it has no \[Symbol\.dispose\] method$/);
-    expect(() => usable.adopt(1, null as never)).toThrow(/^Cannot adopt: expected a function, received null$/);
-    expect(() => usable.defer(5 as never)).toThrow(/^Cannot defer: expected a function, received number 5$/);
-    expect(usable.size).toBe(0);
+    expectNothingOwned(usable);
     expect([log, Key.stats.opened, handle.owed, memory.size]).toEqual([[], 1, 1, 0]);
     const ending = new AutoMemory();
     const Ending = defineResource({

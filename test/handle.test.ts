@@ -2,6 +2,7 @@ import { describe, expect, it, vi } from "vitest";
 import { LoanError, MovedError, RefCountError, RevokedError, SuppressedError, UseAfterFreeError } from "../src/errors";
 import { Handle, type Loan } from "../src/handle";
 import { defineResource } from "../src/resource";
+import { caught } from "./support/caught";
 import { itBehavesAsDisposable } from "./support/contracts";
 import { thenable } from "./support/thenable";
 
@@ -16,15 +17,6 @@ const FORMS: [string, Make][] = [
 
 function boom(): never {
   throw new Error("boom");
-}
-
-function caught(body: () => unknown): unknown {
-  try {
-    body();
-  } catch (error) {
-    return error;
-  }
-  throw new Error("nothing was thrown");
 }
 
 describe.each(FORMS)("a %s handle", (_, form) => {

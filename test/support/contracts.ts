@@ -1,4 +1,8 @@
 import { expect, it } from "vitest";
+import type { AsyncAutoMemory } from "../../src/async-auto-memory";
+import type { AutoMemory } from "../../src/auto-memory";
+import type { Handle } from "../../src/handle";
+import type { Resource } from "../../src/resource";
 
 /** Something that frees a resource when it is disposed of, and what was freed so far. */
 export interface Disposing {
@@ -62,4 +66,37 @@ export function itBehavesAsDisposable(make: MakeDisposing): void {
     await freed;
     expect([before, child.freed(), parent.freed()]).toEqual([0, 1, 1]);
   });
+}
+
+/** What every context refuses once it has ended, by name; `handle` is somebody else's, and `Key` is not opened. */
+export function expectEnded(
+  context: AutoMemory | AsyncAutoMemory,
+  Key: Resource<string, [name: string]>,
+  handle: Handle<string>,
+): void {
+  // Both take what is synchronous; only the overloads differ.
+  const memory = context as AutoMemory;
+  const opened = Key.stats.opened;
+  const refused: Record<string, () => unknown> = {
+    use: () => memory.use(handle),
+    open: () => memory.open(Key, "never opened"),
+    keep: () => memory.keep(handle),
+    hold: () => memory.hold(handle),
+    freeAll: () => memory.freeAll(),
+    move: () => memory.move(),
+    defer: () => memory.defer(() => {}),
+    adopt: () => memory.adopt(1, () => {}),
+  };
+  for (const [verb, call] of Object.entries(refused)) {
+    expect(call).toThrow(ReferenceError);
+    expect(call).toThrow(new RegExp(`^Cannot ${verb}: the context has ended, it was disposed or moved$`));
+  }
+  expect([Key.stats.opened, handle.owed, memory.size]).toEqual([opened, 1, 0]);
+}
+
+/** What every context that is in use refuses, and owns nothing of. */
+export function expectNothingOwned(memory: AutoMemory | AsyncAutoMemory): void {
+  expect(() => memory.adopt(1, null as never)).toThrow(/^Cannot adopt: expected a function, received null$/);
+  expect(() => memory.defer(5 as never)).toThrow(/^Cannot defer: expected a function, received number 5$/);
+  expect(memory.size).toBe(0);
 }
