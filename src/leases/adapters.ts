@@ -94,25 +94,33 @@ function small(command: string): string {
 }
 
 const TURN = /* @__PURE__ */ Promise.resolve();
+/** Commands in one write: enough to be worth it, and few enough that the server works on them while the next are made. */
+const TOGETHER = 8;
 
 /**
- * Has the commands of one turn sent together: this client writes each to its socket by itself, and that is most of what
- * a command costs. To be called before each.
+ * Has the commands of one turn sent together, some at a time: this client writes each to its socket by itself, and that
+ * is most of what a command costs. To be called before each.
  */
 function corking(client: IoredisClient): () => void {
   let sent = 0;
   let corked: IoredisClient["stream"];
-  const over = (): void => {
-    sent = 0;
+  const flush = (): void => {
     corked?.uncork?.();
     corked = undefined;
   };
+  const over = (): void => {
+    sent = 0;
+    flush();
+  };
   return () => {
-    if (++sent === 1) TURN.then(over);
-    else if (sent === 2) {
-      corked = client.stream;
-      corked?.cork?.();
+    if (++sent === 1) {
+      TURN.then(over);
+      return;
     }
+    if (sent % TOGETHER === 0) flush();
+    if (corked !== undefined) return;
+    corked = client.stream;
+    corked?.cork?.();
   };
 }
 

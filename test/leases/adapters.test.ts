@@ -168,6 +168,30 @@ describe("fromIoredis()", () => {
     await send(["SET", "alone"]);
     expect(log).toEqual(["set alone", "set alone"]);
   });
+
+  it("sends a long turn in several writes, so that the server works while the rest is made", async () => {
+    const writes: string[][] = [];
+    let corked: string[] | undefined;
+    const stream = {
+      cork: () => {
+        corked = [];
+      },
+      uncork: () => {
+        writes.push(corked ?? ["uncorked twice"]);
+        corked = undefined;
+      },
+    };
+    const call = async (_: string, key = ""): Promise<void> => {
+      if (corked === undefined) writes.push([key]);
+      else corked.push(key);
+    };
+    const send = fromIoredis({ options: {}, stream, call, getBuiltinCommands: () => [] });
+    const keys = Array.from({ length: 20 }, (_, i) => `k${i}`);
+    await Promise.all(keys.map((key) => send(["SET", key])));
+    expect(corked).toBeUndefined();
+    expect(writes.flat()).toEqual(keys);
+    expect(writes.map((write) => write.length)).toEqual([1, 6, 8, 5]);
+  });
 });
 
 describe("fromGlide()", () => {
