@@ -15,8 +15,15 @@ declare global {
   }
 }
 
+/** What an account can owe beside some references. */
+export enum Owed {
+  /** It was moved: less than nothing, so that one comparison tells the accounts that can pay. */
+  Moved = -1,
+  Most = 2 ** 31 - 1,
+}
+
 /** The most references one resource can have. One more is refused, so a count never wraps into a special value. */
-export const MAX_REFS = 2 ** 31 - 1;
+export const MAX_REFS: number = Owed.Most;
 
 /** `Symbol.dispose`, or what esbuild uses where the realm has none. Read once, never written. */
 export const DISPOSE: typeof Symbol.dispose = Symbol.dispose ?? Symbol.for("Symbol.dispose");
@@ -122,12 +129,18 @@ export function count(n: number, noun: string): string {
   return `${n} ${noun}${n === 1 ? "" : "s"}`;
 }
 
-/** The states of a resource. Open and immortal can be used; the two bits above make up the others. */
-export const OPEN = 0;
-export const IMMORTAL = 1;
-export const DRAINING = 2;
-export const FREED = 4;
-export const REVOKED = 8;
+/**
+ * The states of a resource. Open and immortal can be used; the two bits above make up the others.
+ *
+ * An enum, here and below, because the build writes its members as numbers, where a constant of another file is looked up.
+ */
+export enum State {
+  Open = 0,
+  Immortal = 1,
+  Draining = 2,
+  Freed = 4,
+  Revoked = 8,
+}
 
 /**
  * A resource that more than one account, a borrow, a label or a tracker needs to know of.
@@ -162,35 +175,35 @@ export class Counted<T> {
   }
 
   get usable(): boolean {
-    return this.state <= IMMORTAL;
+    return this.state <= State.Immortal;
   }
 
   /** One reference less. The last one frees, or leaves it to the last borrow. */
   decrement(): boolean {
-    if (--this.count > 0 || this.state !== OPEN) return false;
+    if (--this.count > 0 || this.state !== State.Open) return false;
     this.#end(0);
     return true;
   }
 
   /** The door closes for all accounts. */
   revoke(): void {
-    if (this.state & (REVOKED | FREED)) return;
-    this.#end(REVOKED);
+    if (this.state & (State.Revoked | State.Freed)) return;
+    this.#end(State.Revoked);
   }
 
   endBorrow(): void {
-    if (--this.borrows === 0 && this.state & DRAINING) this.#free();
+    if (--this.borrows === 0 && this.state & State.Draining) this.#free();
   }
 
   #end(revoked: number): void {
-    this.state = DRAINING | revoked;
+    this.state = State.Draining | revoked;
     if (this.borrows === 0) this.#free();
   }
 
   #free(): void {
     const { kind } = this;
     const value = this.value as T;
-    this.state = FREED | (this.state & REVOKED);
+    this.state = State.Freed | (this.state & State.Revoked);
     this.value = undefined;
     kind.bytes -= this.bytes;
     this.record?.freed();
@@ -245,10 +258,10 @@ export class Counted<T> {
 
 /** The state of an account in words, for the end of a message. */
 export function standing<T>({ state, borrows, count: held }: Counted<T>): string {
-  if (state & REVOKED) return "it was revoked by its opener";
-  if (state & DRAINING)
+  if (state & State.Revoked) return "it was revoked by its opener";
+  if (state & State.Draining)
     return `its last reference was given back and ${count(borrows, "borrow")} must end before it is freed`;
-  if (state & FREED) return "it was freed";
+  if (state & State.Freed) return "it was freed";
   return `this handle owes nothing, ${held === 1 ? "1 reference is held by another" : `${held} references are held by others`}`;
 }
 

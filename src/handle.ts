@@ -1,20 +1,4 @@
-import {
-  around,
-  Counted,
-  count,
-  DISPOSE,
-  DRAINING,
-  FREED,
-  IMMORTAL,
-  INSPECT,
-  Kind,
-  MAX_REFS,
-  nameOf,
-  OPEN,
-  REVOKED,
-  refuse,
-  standing,
-} from "./account";
+import { around, Counted, count, DISPOSE, INSPECT, Kind, nameOf, Owed, refuse, State, standing } from "./account";
 import {
   type ErrorFacts,
   type LastrefError,
@@ -177,9 +161,6 @@ export interface HandleOptions {
   readonly bytes?: number;
 }
 
-/** A moved account owes less than nothing, so that one comparison tells the accounts that can pay. */
-const MOVED = -1;
-
 /**
  * A handle, in one of two forms. Alone on a plain resource (no label, no size, nobody tracks), `#core` is the kind and
  * `#slot` the value: one object of 56 bytes. Otherwise `#core` is the {@link Counted} and `#slot` the account's record.
@@ -217,12 +198,12 @@ export class HandleImpl<T> implements Handle<T>, Entry {
   get refCount(): number {
     const core = this.#core;
     if (core.flat) return this.owed;
-    return core.state === IMMORTAL ? Infinity : core.count;
+    return core.state === State.Immortal ? Infinity : core.count;
   }
 
   get owed(): number {
     if (this.#owed <= 0) return 0;
-    return this.#core.flat || this.#core.state !== IMMORTAL ? this.#owed : Infinity;
+    return this.#core.flat || this.#core.state !== State.Immortal ? this.#owed : Infinity;
   }
 
   get alive(): boolean {
@@ -231,7 +212,7 @@ export class HandleImpl<T> implements Handle<T>, Entry {
 
   // Fields read again rather than kept in a constant, and the rest out of line: twice as fast in V8.
   incrRef(): this {
-    if (this.#owed > 0 && this.#core.flat && this.#owed < MAX_REFS) {
+    if (this.#owed > 0 && this.#core.flat && this.#owed < Owed.Most) {
       this.#owed++;
       return this;
     }
@@ -240,9 +221,19 @@ export class HandleImpl<T> implements Handle<T>, Entry {
   }
 
   decrRef(): boolean {
-    if (this.#owed > 1 && this.#core.flat) {
-      this.#owed--;
-      return false;
+    if (this.#owed > 1) {
+      if (this.#core.flat) {
+        this.#owed--;
+        return false;
+      }
+    } else if (this.#owed === 1 && this.#slot === undefined && this.#owners === undefined) {
+      const core = this.#core;
+      // One of several holders, of whom nobody keeps a record and whom no context owns.
+      if (core.state === State.Open && core.count > 1) {
+        this.#owed = 0;
+        core.count--;
+        return false;
+      }
     }
     return HandleImpl.#pay(this);
   }
@@ -250,8 +241,8 @@ export class HandleImpl<T> implements Handle<T>, Entry {
   dup(holder?: string): Handle<T> {
     const core = this.#core;
     // The common case, an untracked resource that is shared already, in as few checks as there can be.
-    if (this.#owed > 0 && core.state === OPEN && core.record === undefined && realm.tracker === undefined) {
-      if (core.count < MAX_REFS) {
+    if (this.#owed > 0 && core.state === State.Open && core.record === undefined && realm.tracker === undefined) {
+      if (core.count < Owed.Most) {
         core.count++;
         return new HandleImpl<T>(core, undefined);
       }
@@ -277,10 +268,10 @@ export class HandleImpl<T> implements Handle<T>, Entry {
   }
 
   isSole(): boolean {
-    if (this.#owed === MOVED) throw HandleImpl.#refuse(this, "ask for the only reference on");
+    if (this.#owed === Owed.Moved) throw HandleImpl.#refuse(this, "ask for the only reference on");
     const core = this.#core;
     if (core.flat) return this.#owed === 1;
-    return this.#owed === 1 && core.count === 1 && core.borrows === 0 && core.state === OPEN;
+    return this.#owed === 1 && core.count === 1 && core.borrows === 0 && core.state === State.Open;
   }
 
   [DISPOSE](): void {
@@ -335,7 +326,7 @@ export class HandleImpl<T> implements Handle<T>, Entry {
     // Shared from now on: the spent handle still says what the resource owes.
     const to = new HandleImpl<T>(HandleImpl.counted(handle), handle.#slot);
     to.#owed = handle.#owed;
-    handle.#owed = MOVED;
+    handle.#owed = Owed.Moved;
     HandleImpl.#leave(handle);
     HandleImpl.#record(to)?.moved(to);
     return to;
@@ -355,8 +346,8 @@ export class HandleImpl<T> implements Handle<T>, Entry {
   static counted<T>(handle: HandleImpl<T>): Counted<T> {
     const core = handle.#core;
     if (!core.flat) return core;
-    const spent = handle.#owed <= 0;
-    const counted = new Counted<T>(core, handle.#slot as T, "", 0, spent ? 0 : handle.#owed, spent ? FREED : OPEN);
+    const { owed } = handle;
+    const counted = new Counted<T>(core, handle.#slot as T, "", 0, owed, owed === 0 ? State.Freed : State.Open);
     handle.#slot = undefined;
     handle.#core = counted;
     return counted;
@@ -367,10 +358,10 @@ export class HandleImpl<T> implements Handle<T>, Entry {
     if (typeof handle !== "object" || handle === null || !(#owed in handle)) {
       throw new TypeError(`Cannot revoke: expected a handle of kind "${kind.name}", received ${received(handle)}`);
     }
-    if (handle.#owed === MOVED) throw HandleImpl.#refuse(handle, "revoke");
+    if (handle.#owed === Owed.Moved) throw HandleImpl.#refuse(handle, "revoke");
     const counted = HandleImpl.counted(handle);
     const mine = (counted.kind as unknown) === kind;
-    if (!mine || counted.state === IMMORTAL) {
+    if (!mine || counted.state === State.Immortal) {
       const why = mine ? "it is immortal" : `it was not opened by this resource definition ("${kind.name}")`;
       throw new TypeError(`Cannot revoke ${nameOf(counted)}: ${why}`);
     }
@@ -397,11 +388,11 @@ export class HandleImpl<T> implements Handle<T>, Entry {
     const counted = HandleImpl.counted(handle);
     const { state } = counted;
     let now = `${count(counted.count, "reference")}, ${handle.owed} here`;
-    if (handle.#owed === MOVED) now = "moved";
-    else if (state === IMMORTAL) now = "immortal";
-    else if (state & REVOKED) now = "revoked";
-    else if (state & FREED) now = "freed";
-    else if (state & DRAINING) now = "draining";
+    if (handle.#owed === Owed.Moved) now = "moved";
+    else if (state === State.Immortal) now = "immortal";
+    else if (state & State.Revoked) now = "revoked";
+    else if (state & State.Freed) now = "freed";
+    else if (state & State.Draining) now = "draining";
     return `${name}<${nameOf(counted)}, ${now}>`;
   }
 
@@ -421,13 +412,13 @@ export class HandleImpl<T> implements Handle<T>, Entry {
     const owed = handle.owed;
     let Refusal: new (message: string, facts: ErrorFacts) => LastrefError = UseAfterFreeError;
     let why = standing(counted);
-    if (handle.#owed === MOVED) {
+    if (handle.#owed === Owed.Moved) {
       Refusal = MovedError;
       why = "its account was moved to another handle";
     } else if (overdraft) {
       Refusal = RefCountError;
-      if (counted.state !== OPEN) why = `this handle owes nothing, ${why}`;
-    } else if (counted.state & REVOKED) Refusal = RevokedError;
+      if (counted.state !== State.Open) why = `this handle owes nothing, ${why}`;
+    } else if (counted.state & State.Revoked) Refusal = RevokedError;
     const what = `annot ${verb} ${nameOf(counted)}: ${why}`;
     const message = Refusal === RefCountError ? `decrRefCount against refcount <= 0: c${what}` : `C${what}`;
     return refuse(Refusal, message, counted, owed, HandleImpl.#record(handle));
@@ -444,7 +435,7 @@ export class HandleImpl<T> implements Handle<T>, Entry {
   /** Takes one more reference on an account that is not flat, or the error that says why it cannot be. */
   static #take<T>(handle: HandleImpl<T>): void {
     const counted = HandleImpl.#usable(handle, "take another reference on");
-    if (counted.state === IMMORTAL) return;
+    if (counted.state === State.Immortal) return;
     addReference(counted, handle.#owed);
     handle.#owed++;
     HandleImpl.#record(handle)?.counted(1);
@@ -464,7 +455,7 @@ export class HandleImpl<T> implements Handle<T>, Entry {
       core.free(value);
       return true;
     }
-    if (core.state === IMMORTAL) return false;
+    if (core.state === State.Immortal) return false;
     handle.#owed = owed - 1;
     if (owed === 1 && handle.#owners !== undefined) HandleImpl.#leave(handle);
     const record = handle.#slot as AccountRecord | undefined;
@@ -478,7 +469,7 @@ export class HandleImpl<T> implements Handle<T>, Entry {
   /** The assertion of Valkey's `decrRefCount`: the counts stay as they are, and `setPanic` says what becomes of it. */
   static #overdrawn<T>(handle: HandleImpl<T>): false {
     const error = HandleImpl.#refuse(handle, "give back", true);
-    if (handle.#owed === MOVED || realm.panic === undefined) throw error;
+    if (handle.#owed === Owed.Moved || realm.panic === undefined) throw error;
     realm.panic(error);
     return false;
   }
@@ -506,7 +497,7 @@ export class WeakImpl<T, H> implements WeakHandle<H> {
 }
 
 function addReference<T>(counted: Counted<T>, owed: number): void {
-  if (counted.count >= MAX_REFS) {
+  if (counted.count >= Owed.Most) {
     const message = `Cannot take another reference on ${nameOf(counted)}: it has ${counted.count}, and no resource can have more`;
     throw refuse(RefOverflowError, message, counted, owed);
   }
@@ -515,9 +506,9 @@ function addReference<T>(counted: Counted<T>, owed: number): void {
 
 /** Opens one more account on a usable resource, for one whose own account owes `asker` references. */
 export function openAccount<T>(counted: Counted<T>, holder?: string, asker = 0): HandleImpl<T> {
-  if (counted.state === OPEN) addReference(counted, asker);
+  if (counted.state === State.Open) addReference(counted, asker);
   const handle = new HandleImpl<T>(counted, undefined);
-  if ((counted.record !== undefined || realm.tracker?.adopts) && counted.state === OPEN) {
+  if ((counted.record !== undefined || realm.tracker?.adopts) && counted.state === State.Open) {
     HandleImpl.track(handle, counted, holder);
   }
   return handle;
@@ -543,7 +534,7 @@ export function openHandle<T>(
     kind.countOpened();
     kind.bytes += bytes;
   }
-  const counted = new Counted(kind, value, label, bytes, 1, immortal ? IMMORTAL : OPEN);
+  const counted = new Counted(kind, value, label, bytes, 1, immortal ? State.Immortal : State.Open);
   const handle = new HandleImpl<T>(counted, undefined);
   if (tracked) HandleImpl.track(handle, counted);
   return handle;

@@ -1,4 +1,4 @@
-import { type Counted, INSPECT, nameOf, REVOKED, refuse, standing } from "./account";
+import { type Counted, INSPECT, nameOf, refuse, State, standing } from "./account";
 import { LoanError, RevokedError, UseAfterFreeError } from "./errors";
 import type { AccountRecord } from "./tracker";
 
@@ -54,7 +54,7 @@ export class LoanImpl<T, H> {
 
   #refuse(verb: string): Error {
     const counted = this.#counted;
-    const revoked = counted.state & REVOKED;
+    const revoked = counted.state & State.Revoked;
     const why = this.#over && !revoked ? "the borrow of this loan has ended" : standing(counted);
     const Refusal = revoked ? RevokedError : UseAfterFreeError;
     return refuse(Refusal, `Cannot ${verb} ${nameOf(counted)}: ${why}`, counted, 0, this.#record);

@@ -1,4 +1,4 @@
-import { Counted, count, FREED, Kind, OPEN } from "./account";
+import { Counted, count, Kind, State } from "./account";
 import { type AsyncHandle, AsyncHandleImpl } from "./async-handle";
 import type { HolderFacts } from "./errors";
 import { HandleImpl, openAccount } from "./handle";
@@ -84,7 +84,7 @@ export class Entry<K, T> extends LateController {
     this.given = given;
     this.label = label;
     const release = (): unknown => {
-      if (this.#counted !== undefined && this.#counted.state & FREED) this.#counted = undefined;
+      if (this.#counted !== undefined && this.#counted.state & State.Freed) this.#counted = undefined;
       return --this.#generations === 0 ? lastOut(this) : undefined;
     };
     this.#kind = new Kind<T>(like.name, release, true, like.exclusive, like.watch);
@@ -113,7 +113,7 @@ export class Entry<K, T> extends LateController {
   account(holder: string | undefined, here: OpenedThere | undefined): AsyncHandle<T> {
     let counted = this.#counted;
     if (counted === undefined || !counted.usable) {
-      counted = new Counted(this.#kind, this.value as T, this.label, this.bytes, 0, OPEN);
+      counted = new Counted(this.#kind, this.value as T, this.label, this.bytes, 0, State.Open);
       this.#counted = counted;
       this.#generations++;
       this.#since = now();

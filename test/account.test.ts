@@ -2,20 +2,7 @@ import { execFileSync } from "node:child_process";
 import { join } from "node:path";
 import { pathToFileURL } from "node:url";
 import { afterEach, describe, expect, it, vi } from "vitest";
-import {
-  Counted,
-  count,
-  DRAINING,
-  FREED,
-  IMMORTAL,
-  isThenable,
-  Kind,
-  MAX_REFS,
-  named,
-  OPEN,
-  REVOKED,
-  warn,
-} from "../src/account";
+import { Counted, count, isThenable, Kind, MAX_REFS, named, State, warn } from "../src/account";
 import { AsyncFreeError, LastrefError, RefOverflowError } from "../src/errors";
 import { Handle, type HandleImpl, openAccount, openHandle } from "../src/handle";
 import { defineAsyncResource } from "../src/resource";
@@ -29,7 +16,7 @@ function counted(free: (value: string) => unknown = () => {}, owed = 1, label = 
   const kind = new Kind<string>("key", free);
   kind.opened++;
   kind.bytes += bytes;
-  return new Counted<string>(kind, "value", label, bytes, owed, OPEN);
+  return new Counted<string>(kind, "value", label, bytes, owed, State.Open);
 }
 
 describe("Counted", () => {
@@ -41,7 +28,7 @@ describe("Counted", () => {
     expect(resource.decrement()).toBe(false);
     expect(seen).toEqual([]);
     expect(resource.decrement()).toBe(true);
-    expect(seen).toEqual([["value", FREED, 0, undefined, 1, 0]]);
+    expect(seen).toEqual([["value", State.Freed, 0, undefined, 1, 0]]);
   });
 
   it("waits for the last borrow", () => {
@@ -49,11 +36,11 @@ describe("Counted", () => {
     const resource = counted(free);
     resource.borrows = 2;
     expect(resource.decrement()).toBe(true);
-    expect([resource.state, resource.usable, free.mock.calls.length]).toEqual([DRAINING, false, 0]);
+    expect([resource.state, resource.usable, free.mock.calls.length]).toEqual([State.Draining, false, 0]);
     resource.endBorrow();
     expect(free).not.toHaveBeenCalled();
     resource.endBorrow();
-    expect([resource.state, free.mock.calls.length]).toEqual([FREED, 1]);
+    expect([resource.state, free.mock.calls.length]).toEqual([State.Freed, 1]);
   });
 
   it("is left alone by the end of a borrow while it is open", () => {
@@ -61,7 +48,7 @@ describe("Counted", () => {
     const resource = counted(free);
     resource.borrows = 1;
     resource.endBorrow();
-    expect([resource.state, resource.usable, free.mock.calls.length]).toEqual([OPEN, true, 0]);
+    expect([resource.state, resource.usable, free.mock.calls.length]).toEqual([State.Open, true, 0]);
   });
 
   it("is revoked once, and its accounts are closed without another free", () => {
@@ -69,7 +56,7 @@ describe("Counted", () => {
     const resource = counted(free, 2);
     resource.revoke();
     resource.revoke();
-    expect([resource.state, resource.count, free.mock.calls.length]).toEqual([FREED | REVOKED, 2, 1]);
+    expect([resource.state, resource.count, free.mock.calls.length]).toEqual([State.Freed | State.Revoked, 2, 1]);
     expect([resource.decrement(), resource.decrement(), resource.count]).toEqual([false, false, 0]);
     expect(free).toHaveBeenCalledTimes(1);
   });
@@ -78,7 +65,7 @@ describe("Counted", () => {
     const resource = counted();
     resource.decrement();
     resource.revoke();
-    expect(resource.state).toBe(FREED);
+    expect(resource.state).toBe(State.Freed);
   });
 
   it("can be revoked while it drains", () => {
@@ -87,9 +74,9 @@ describe("Counted", () => {
     resource.borrows = 1;
     resource.decrement();
     resource.revoke();
-    expect(resource.state).toBe(DRAINING | REVOKED);
+    expect(resource.state).toBe(State.Draining | State.Revoked);
     resource.endBorrow();
-    expect([resource.state, free.mock.calls.length]).toEqual([FREED | REVOKED, 1]);
+    expect([resource.state, free.mock.calls.length]).toEqual([State.Freed | State.Revoked, 1]);
   });
 
   it("settles what a dead account owed, and frees only when nothing else is owed", () => {
@@ -128,7 +115,7 @@ describe("MAX_REFS", () => {
     expect(attempt).toThrow(
       'Cannot take another reference on key "a": it has 2147483647, and no resource can have more',
     );
-    expect([resource.count, resource.state, handle.owed, resource.borrows]).toEqual([MAX_REFS, OPEN, 1, 0]);
+    expect([resource.count, resource.state, handle.owed, resource.borrows]).toEqual([MAX_REFS, State.Open, 1, 0]);
     expect(handle.decrRef()).toBe(false);
     expect(resource.count).toBe(MAX_REFS - 1);
   });
@@ -332,7 +319,7 @@ describe("the seam to a leak detector", () => {
       handle.move();
     });
     expect(tracker.log).toEqual([]);
-    expect(IMMORTAL).toBe(1);
+    expect(State.Immortal).toBe(1);
   });
 
   it("leaves an account without a record when it is switched on later, and records its dups", () => {

@@ -1,4 +1,4 @@
-import { ASYNC_DISPOSE, Counted, count, ignore, Kind, named, OPEN, warn } from "../account";
+import { ASYNC_DISPOSE, Counted, count, ignore, Kind, named, State, warn } from "../account";
 import { type AsyncHandle, AsyncHandleImpl } from "../async-handle";
 import { Closing } from "../closing";
 import {
@@ -218,7 +218,7 @@ class CheckoutsImpl<T> implements Checkouts<T> {
     kind.settled = () => {
       out.broken = true;
     };
-    const counted = new Counted(kind, connection, this.#label(connection), 0, 0, OPEN);
+    const counted = new Counted(kind, connection, this.#label(connection), 0, 0, State.Open);
     const open = () => firstAccount(counted, holder);
     const account = here === undefined ? open() : here(open);
     this.#counts.countOpened();
