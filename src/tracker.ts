@@ -95,59 +95,29 @@ export interface KindCounts {
   readonly cached: number;
 }
 
-/**
- * The state that is one per realm however many copies of the library are loaded.
- *
- * Private fields behind accessors: a test runner that empties the objects on its global object (Jest) cannot reach them.
- */
-class Realm {
-  #tracker: Tracker | undefined;
-  #watcher: Tracker | undefined;
-  #panic: ((error: Error) => void) | undefined;
-  #detector: unknown;
-  #kinds: WeakRef<KindCounts>[] = [];
-
+/** The state that is one per realm however many copies of the library are loaded. */
+interface Realm {
   /** Hears of every resource; `undefined` while tracking is off. */
-  get tracker(): Tracker | undefined {
-    return this.#tracker;
-  }
-  set tracker(tracker: Tracker | undefined) {
-    this.#tracker = tracker;
-  }
+  tracker: Tracker | undefined;
   /** Hears of the kinds made with `watch: true` while `tracker` is off. */
-  get watcher(): Tracker | undefined {
-    return this.#watcher;
-  }
-  set watcher(watcher: Tracker | undefined) {
-    this.#watcher = watcher;
-  }
+  watcher: Tracker | undefined;
   /** Hears of overdrawn accounts; `undefined`: they throw. */
-  get panic(): ((error: Error) => void) | undefined {
-    return this.#panic;
-  }
-  set panic(panic: ((error: Error) => void) | undefined) {
-    this.#panic = panic;
-  }
+  panic: ((error: Error) => void) | undefined;
   /** The kinds that were defined, for counting what was opened before tracking began. Whoever reads it takes out the dead. */
-  get kinds(): WeakRef<KindCounts>[] {
-    return this.#kinds;
-  }
-  set kinds(kinds: WeakRef<KindCounts>[]) {
-    this.#kinds = kinds;
-  }
+  kinds: WeakRef<KindCounts>[];
   /** The detector's own state, so that two copies of it share one registry. */
-  get detector(): unknown {
-    return this.#detector;
-  }
-  set detector(detector: unknown) {
-    this.#detector = detector;
-  }
+  detector: unknown;
 }
 
 const SLOT = Symbol.for("lastref.realm.v1");
-const globals = globalThis as { [SLOT]?: Realm };
+const globals = globalThis as { [SLOT]?: () => Realm };
+const own: Realm = { tracker: undefined, watcher: undefined, panic: undefined, kinds: [], detector: undefined };
 
-/** The realm's one state, under a versioned slot that is neither enumerable nor writable: the only global ever written. */
-export const realm: Realm =
-  globals[SLOT] ??
-  (Object.defineProperty(globals, SLOT, { value: Object.freeze(new Realm()) }) as { [SLOT]: Realm })[SLOT];
+/**
+ * The realm's one state, under a versioned slot that is neither enumerable nor writable: the only global ever written.
+ *
+ * Behind a function: a test runner that empties the objects on its global object (Jest) cannot reach it.
+ */
+export const realm: Realm = (
+  globals[SLOT] ?? (Object.defineProperty(globals, SLOT, { value: () => own }) as { [SLOT]: () => Realm })[SLOT]
+)();
