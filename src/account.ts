@@ -1,5 +1,5 @@
-import { AsyncFreeError, type ErrorFacts, type LastrefError, suppress } from "./errors";
-import { type AccountRecord, type ResourceRecord, realm } from "./tracker";
+import { AsyncFreeError, type LastrefError, type Refusal, suppress } from "./errors";
+import { type AccountRecord, type ResourceFacts, type ResourceRecord, realm } from "./tracker";
 
 // The same declarations as `lib: ["esnext.disposable"]` and @types/node: users who have neither still compile.
 declare global {
@@ -148,7 +148,7 @@ export enum State {
  * A handle that is alone on a plain resource keeps the value itself (see `HandleImpl`), and makes one of these when
  * that stops being enough.
  */
-export class Counted<T> {
+export class Counted<T> implements ResourceFacts {
   readonly kind: Kind<T>;
   value: T | undefined;
   readonly label: string;
@@ -236,23 +236,16 @@ export class Counted<T> {
 
   /** The record of a new account, when anybody keeps one. */
   track(handle: object, holder?: string): AccountRecord | undefined {
-    this.record ??= (realm.tracker ?? (this.kind.watch ? realm.watcher : undefined))?.opened({
-      kind: this.kind.name,
-      label: this.label,
-      bytes: this.bytes,
-      count: this.count,
-      value: this.value,
-      exclusive: this.kind.exclusive,
-      watch: this.kind.watch,
-      settle: (owed) => {
-        this.kind.settled?.();
-        this.count -= owed - 1;
-        this.decrement();
-        // No holder is left to hear of it.
-        this.freeing?.catch(warn);
-      },
-    });
+    this.record ??= (realm.tracker ?? (this.kind.watch ? realm.watcher : undefined))?.opened(this);
     return this.record?.account(handle, holder);
+  }
+
+  settle(owed: number): void {
+    this.kind.settled?.();
+    this.count -= owed - 1;
+    this.decrement();
+    // No holder is left to hear of it.
+    this.freeing?.catch(warn);
   }
 }
 
@@ -267,20 +260,14 @@ export function standing<T>({ state, borrows, count: held }: Counted<T>): string
 
 /** Makes the error of a refused call, with where the account was opened and closed if anybody wrote that down. */
 export function refuse<T>(
-  Refusal: new (message: string, facts: ErrorFacts) => LastrefError,
+  Refusal: Refusal,
   message: string,
   { kind, label, count }: Counted<T>,
   owed = 0,
   record?: AccountRecord,
 ): LastrefError {
-  const sites = record?.sites();
-  const lines = [message];
-  if (sites?.opened) lines.push(`  opened: ${sites.opened}`);
-  if (sites?.closed) lines.push(`  given back first: ${sites.closed}`);
-  if (sites?.by) lines.push(`  by: ${sites.by}`);
-  const error = new Refusal(lines.join("\n"), { kind: kind.name, label, refCount: count, owed, ...sites });
-  record?.misused(error);
-  return error;
+  const facts = { kind: kind.name, label, refCount: count, owed };
+  return record === undefined ? new Refusal(message, facts) : record.refused(Refusal, message, facts);
 }
 
 export function nameOf<T>({ kind, label }: Counted<T>): string {

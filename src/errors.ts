@@ -32,6 +32,9 @@ export class LastrefError extends Error implements ErrorFacts {
   }
 }
 
+/** What makes an error of the library. */
+export type Refusal = new (message: string, facts: ErrorFacts) => LastrefError;
+
 /** An error class with its name and code as literals, which no minifier renames. */
 export interface LastrefErrorClass<Name extends string, Code extends string, More extends object = object> {
   new (message: string, facts: ErrorFacts & More): LastrefError & { readonly name: Name; readonly code: Code } & More;

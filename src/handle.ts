@@ -1,10 +1,9 @@
 import { around, Counted, count, DISPOSE, INSPECT, Kind, nameOf, Owed, refuse, State, standing } from "./account";
 import {
-  type ErrorFacts,
-  type LastrefError,
   MovedError,
   RefCountError,
   RefOverflowError,
+  type Refusal,
   RevokedError,
   received,
   UseAfterFreeError,
@@ -410,7 +409,7 @@ export class HandleImpl<T> implements Handle<T>, Entry {
   static #refuse<T>(handle: HandleImpl<T>, verb: string, overdraft = false): Error {
     const counted = HandleImpl.counted(handle);
     const owed = handle.owed;
-    let Refusal: new (message: string, facts: ErrorFacts) => LastrefError = UseAfterFreeError;
+    let Refusal: Refusal = UseAfterFreeError;
     let why = standing(counted);
     if (handle.#owed === Owed.Moved) {
       Refusal = MovedError;

@@ -1,14 +1,16 @@
+import type { ErrorFacts, LastrefError, Refusal } from "./errors";
+
 /**
  * The seam between the core and a leak detector.
  *
- * The core tells a tracker what happens to resources and accounts; it never asks anything of it but the sites for an
- * error message. Without a tracker the whole seam is one null check. Nothing a tracker is given may be kept so that it
+ * The core tells a tracker what happens to resources and accounts; it never asks anything of it but the errors of refused
+ * calls. Without a tracker the whole seam is one null check. Nothing a tracker is given may be kept so that it
  * reaches a handle: the handle object is a target for a `FinalizationRegistry`, the value is for comparing at once.
  */
 
-/** What is known of a resource the moment it is opened. */
+/** What is known of a resource. To be read the moment it is opened. */
 export interface ResourceFacts {
-  readonly kind: string;
+  readonly kind: { readonly name: string; readonly exclusive: boolean; readonly watch: boolean };
   readonly label: string;
   /** Size of the resource in bytes, 0 if unknown. */
   readonly bytes: number;
@@ -16,8 +18,6 @@ export interface ResourceFacts {
   readonly count: number;
   /** For comparing with the values of other live resources, never to be kept alive. */
   readonly value: unknown;
-  readonly exclusive: boolean;
-  readonly watch: boolean;
   /** Frees the resource as if `owed` references had been given back. It reaches the value, and through it perhaps the handle. */
   settle(owed: number): void;
 }
@@ -43,8 +43,8 @@ export interface AccountRecord {
   owned(context: ContextRecord | undefined): void;
   /** A context paid for the account, which still owes. */
   escaped(): void;
-  /** A call was refused: an over-release or a use after free. */
-  misused(error: Error): void;
+  /** A call was refused: an over-release or a use after free. Makes the error, which says where the account was opened and closed. */
+  refused(Refusal: Refusal, message: string, facts: ErrorFacts): LastrefError;
   sites(): Sites;
 }
 

@@ -276,12 +276,10 @@ describe("the seam to a leak detector", () => {
       "free runs",
     ]);
     expect(tracker.facts[0]).toMatchObject({
-      kind: "key",
+      kind: { name: "key", exclusive: false, watch: false },
       label: "a",
       bytes: 7,
       value: "v",
-      exclusive: false,
-      watch: false,
     });
   });
 

@@ -84,11 +84,9 @@ describe("defineResource()", () => {
     const definition = { kind: "key", free: () => {}, label: () => "a", bytes: 9, exclusive: true, watch: true };
     tracker.during(() => defineResource<string>(definition).open("v"));
     expect(tracker.facts[0]).toMatchObject({
-      kind: "key",
+      kind: { name: "key", exclusive: true, watch: true },
       label: "a",
       bytes: 9,
-      exclusive: true,
-      watch: true,
       value: "v",
     });
   });

@@ -1,8 +1,10 @@
+import type { ErrorFacts, LastrefError, Refusal } from "../errors";
 import type { AccountRecord, ContextRecord, ResourceRecord, Sites } from "../tracker";
 import { ticks } from "./clock";
 import type { Detector } from "./detector";
 import { NOWHERE, type Place, Site, siteOf } from "./sites";
 import { capture } from "./stack";
+import { withSites } from "./text";
 
 /** What all records of a kind share. */
 export interface Family {
@@ -188,8 +190,11 @@ export class Account implements ResourceRecord, AccountRecord {
     this.family.detector.escaped(this);
   }
 
-  misused(error: Error): void {
+  refused(Refusal: Refusal, message: string, facts: ErrorFacts): LastrefError {
+    const sites = this.sites();
+    const error = new Refusal(withSites(message, sites), { ...facts, ...sites });
     this.family.detector.misused(this, error);
+    return error;
   }
 
   touch(hint: string): void {

@@ -1,4 +1,5 @@
 import { count, named } from "../account";
+import type { Sites } from "../tracker";
 import { CONTEXT } from "./finds";
 import type { Leak, LeakGroup, LiveHandle } from "./types";
 
@@ -15,6 +16,15 @@ export function printAge(ms: number): string {
 /** `    opened        main (app.ts:1:2)`, with the further lines under the first. */
 function field(name: string, text: string): string {
   return `  ${name.padEnd(COLUMN)}${text.replaceAll("\n", `\n  ${" ".repeat(COLUMN)}`)}`;
+}
+
+/** The message of a refused call, with where its account was opened and closed, as far as that was written down. */
+export function withSites(message: string, { opened, closed, by }: Sites): string {
+  const lines = [message];
+  if (opened) lines.push(`  opened: ${opened}`);
+  if (closed) lines.push(`  given back first: ${closed}`);
+  if (by) lines.push(`  by: ${by}`);
+  return lines.join("\n");
 }
 
 const siteText = (site: string): string => (site === "" ? "(no stack was taken)" : site);

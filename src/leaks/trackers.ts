@@ -126,7 +126,7 @@ export class SampledTracker implements Tracker {
   opened(facts: ResourceFacts): Account {
     const weight = this.#drawn;
     this.#drawn = 0;
-    return begin(this.#log, this.#session, facts, facts.watch ? 1 : weight);
+    return begin(this.#log, this.#session, facts, facts.kind.watch ? 1 : weight);
   }
 
   context(): undefined {
@@ -170,9 +170,9 @@ export class WatchTracker implements Tracker {
 }
 
 function begin(log: Detector, session: Session | undefined, facts: ResourceFacts, weight: number): Account {
-  const family = log.family(facts.kind);
+  const { kind, bytes, count, value } = facts;
+  const family = log.family(kind.name);
   const account = new Account(family, facts.label, ++log.lastId);
-  const { bytes, count, value, exclusive } = facts;
   if (bytes > 0) account.rich().bytes = bytes;
   if (weight !== 1) account.rich().weight = weight;
   if (count > 1) {
@@ -180,8 +180,8 @@ function begin(log: Detector, session: Session | undefined, facts: ResourceFacts
     more.refs += count - 1;
     more.taken += count - 1;
   }
-  if (session?.frees(facts.kind)) account.rich().settle = (owed) => facts.settle(owed);
-  if (exclusive && session?.level === "full") claim(account, value);
+  if (session?.frees(kind.name)) account.rich().settle = (owed) => facts.settle(owed);
+  if (kind.exclusive && session?.level === "full") claim(account, value);
   return account;
 }
 

@@ -2,7 +2,7 @@ import { describe, expect, it } from "vitest";
 import type { AsyncHandle } from "../../src/index";
 import { type Leak, trackLeaks } from "../../src/leaks/index";
 import { type Lease, Leases } from "../../src/leases/index";
-import { type AccountRecord, type ResourceFacts, realm } from "../../src/tracker";
+import { type AccountRecord, realm } from "../../src/tracker";
 import { keyOf, raw, send } from "./fixture";
 import { pause, until } from "./servers";
 
@@ -119,7 +119,7 @@ describe("A lease that is kept", () => {
 
 describe("kind lease", () => {
   it("is watched at every level of tracking", async () => {
-    const opened: ResourceFacts[] = [];
+    const opened: { name: string; label: string; watch: boolean }[] = [];
     const handles: WeakRef<object>[] = [];
     const closed: string[] = [];
     const { watcher } = realm;
@@ -129,14 +129,15 @@ describe("kind lease", () => {
       moved() {},
       owned() {},
       escaped() {},
-      misused() {},
+      refused: (Refusal, message, facts) => new Refusal(message, facts),
       sites: () => ({}),
     };
     realm.watcher = {
       adopts: false,
       wants: () => false,
       opened(facts) {
-        opened.push({ ...facts, value: undefined, settle() {} });
+        const { kind, label } = facts;
+        opened.push({ name: kind.name, label, watch: kind.watch });
         return {
           account(handle) {
             handles.push(new WeakRef(handle));
@@ -150,7 +151,7 @@ describe("kind lease", () => {
     try {
       await using leases = new Leases({ nodes: [send], ttl: TTL });
       const handle = await leases.acquire("watched");
-      expect(opened).toMatchObject([{ kind: "lease", label: "watched", watch: true }]);
+      expect(opened).toEqual([{ name: "lease", label: "watched", watch: true }]);
       await handle.decrRef();
       expect(closed).toEqual(["closed"]);
       const drop = async (): Promise<void> => {

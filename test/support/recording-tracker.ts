@@ -1,3 +1,4 @@
+import { withSites } from "../../src/leaks/text";
 import { type AccountRecord, type ContextRecord, type ResourceFacts, realm, type Tracker } from "../../src/tracker";
 
 /** A tracker that writes down what it hears, as lines: the seam as the core uses it. */
@@ -16,8 +17,9 @@ export class RecordingTracker implements Tracker {
   }
 
   opened(facts: ResourceFacts) {
-    this.facts.push(facts);
-    this.log.push(`opened ${facts.kind}`);
+    const { kind, label, bytes, count, value } = facts;
+    this.facts.push({ kind, label, bytes, count, value, settle: (owed) => facts.settle(owed) });
+    this.log.push(`opened ${facts.kind.name}`);
     return {
       account: (_: object, holder: string | undefined): AccountRecord => {
         const name = holder ?? `#${++this.#accounts}`;
@@ -29,9 +31,11 @@ export class RecordingTracker implements Tracker {
           moved: () => say("moved"),
           owned: (context) => say(context ? `owned by ${this.#names.get(context)}` : "owned by nobody"),
           escaped: () => say("escaped"),
-          misused: (error) => {
+          refused: (Refusal, message, facts) => {
+            const error = new Refusal(withSites(message, this.sites), { ...facts, ...this.sites });
             this.errors.push(error);
             say(`misused ${error.name}`);
+            return error;
           },
           sites: () => this.sites,
         };
