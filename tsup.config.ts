@@ -9,6 +9,7 @@ const core = [
   "owned-list",
   "loan",
   "handle",
+  "async-kind",
   "async-handle",
   "resource",
   "panic",

@@ -64,7 +64,6 @@ export function warn(error: unknown): void {
 export class Kind<T> {
   readonly name: string;
   readonly release: (value: T) => unknown;
-  readonly async: boolean;
   readonly exclusive: boolean;
   readonly watch: boolean;
   opened = 0;
@@ -76,10 +75,9 @@ export class Kind<T> {
   /** Hears that a holder died and its account is settled for it: what it was doing with the value is not known. */
   settled: (() => void) | undefined = undefined;
 
-  constructor(name: string, release: (value: T) => unknown, async = false, exclusive = false, watch = false) {
+  constructor(name: string, release: (value: T) => unknown, exclusive = false, watch = false) {
     this.name = name;
     this.release = release;
-    this.async = async;
     this.exclusive = exclusive;
     this.watch = watch;
   }
@@ -98,7 +96,12 @@ export class Kind<T> {
     if (live > this.peak) this.peak = live;
   }
 
-  /** Runs the free function of a synchronous kind. The state says "freed" before this is called. */
+  /** Ends a resource whose state says "freed" already. */
+  end({ label }: Counted<T>, value: T): void {
+    this.free(value, label);
+  }
+
+  /** Runs the free function of a synchronous kind. */
   free(value: T, label = ""): void {
     this.freed++;
     // Called unbound: some of the platform's functions refuse a receiver that is not theirs.
@@ -207,31 +210,7 @@ export class Counted<T> implements ResourceFacts {
     this.value = undefined;
     kind.bytes -= this.bytes;
     this.record?.freed();
-    if (kind.async) this.#freeAsync(kind, value);
-    else kind.free(value, this.label);
-  }
-
-  /** A free of an asynchronous kind never throws from here: who waits for `freeing` hears of it. */
-  #freeAsync(kind: Kind<T>, value: T): void {
-    kind.freed++;
-    const { release } = kind;
-    let returned: unknown;
-    try {
-      returned = release(value);
-      if (!isThenable(returned)) return;
-    } catch (error) {
-      returned = Promise.reject(error);
-    }
-    this.freeing = Promise.resolve(returned as PromiseLike<void>).then(
-      () => {
-        this.freeing = undefined;
-      },
-      (error: unknown) => {
-        this.freeing = undefined;
-        throw error;
-      },
-    );
-    this.freeing.catch(ignore);
+    kind.end(this, value);
   }
 
   /** The record of a new account, when anybody keeps one. */

@@ -1,5 +1,6 @@
-import { Counted, count, Kind, State } from "./account";
+import { Counted, count, type Kind, State } from "./account";
 import { type AsyncHandle, AsyncHandleImpl } from "./async-handle";
+import { AsyncKind } from "./async-kind";
 import type { HolderFacts } from "./errors";
 import { HandleImpl, openAccount } from "./handle";
 import { LateController, now } from "./host";
@@ -87,7 +88,7 @@ export class Entry<K, T> extends LateController {
       if (this.#counted !== undefined && this.#counted.state & State.Freed) this.#counted = undefined;
       return --this.#generations === 0 ? lastOut(this) : undefined;
     };
-    this.#kind = new Kind<T>(like.name, release, true, like.exclusive, like.watch);
+    this.#kind = new AsyncKind<T>(like.name, release, like.exclusive, like.watch);
   }
 
   /** The open has settled: takes all who waited for it, who stop listening to their signals. */

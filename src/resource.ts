@@ -1,5 +1,6 @@
 import { type Counted, ignore, isThenable, Kind, refuseAsync } from "./account";
 import { type AsyncHandle, AsyncHandleImpl } from "./async-handle";
+import { AsyncKind } from "./async-kind";
 import { reasonOf, received } from "./errors";
 import { checkNames, type Handle, HandleImpl, openHandle, openPlain } from "./handle";
 import { realm } from "./tracker";
@@ -123,7 +124,7 @@ export class Family<T, A extends readonly unknown[]> {
   /** Neither a label nor a size to keep. */
   readonly plain: boolean;
 
-  constructor(definition: AsyncResourceDefinition<T, A>, async: boolean) {
+  constructor(definition: AsyncResourceDefinition<T, A>, OfKind: typeof Kind) {
     const { label, bytes, exclusive = false, watch = false } = definition;
     checkNames(definition.kind, "", typeof bytes === "number" ? bytes : 0);
     for (const name of ["free", "open", "label", "bytes"] as const) {
@@ -135,12 +136,12 @@ export class Family<T, A extends readonly unknown[]> {
         );
       }
     }
-    this.kind = new Kind<T>(definition.kind, definition.free, async, exclusive, watch);
+    this.kind = new OfKind<T>(definition.kind, definition.free, exclusive, watch);
     realm.kinds.push(new WeakRef(this.kind));
     this.open = definition.open;
     this.#label = label;
     this.#bytes = bytes;
-    this.plain = label === undefined && !bytes && !async && !watch;
+    this.plain = label === undefined && !bytes && !watch;
   }
 
   account(value: T, args: A): HandleImpl<T> {
@@ -188,7 +189,7 @@ class ResourceImpl<T, A extends readonly unknown[]> implements Resource<T, A> {
   readonly #plain: boolean;
 
   constructor(definition: ResourceDefinition<T, A>) {
-    this.#family = new Family(definition, false);
+    this.#family = new Family(definition, Kind);
     this.#kind = this.#family.kind;
     this.#open = definition.open ?? (identity as unknown as (...args: A) => T);
     this.#plain = this.#family.plain;
@@ -279,7 +280,7 @@ export function defineAsyncResource<T, A extends readonly unknown[]>(
   given: AsyncResourceDefinition<T, A> | AsyncResourceDefinition<T, [value: T]>,
 ): AsyncResource<T, A> | AsyncResource<T, [value: T]> {
   const definition = given as AsyncResourceDefinition<T, A>;
-  const family = new Family(definition, true);
+  const family = new Family(definition, AsyncKind);
   const open = definition.open ?? (identity as unknown as (...args: A) => T);
   const resource: AsyncResource<T, A> = {
     kind: family.kind.name,

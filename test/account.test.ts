@@ -349,7 +349,7 @@ describe("the seam to a leak detector", () => {
 
   it("is heard by a watcher while tracking is off, for the kinds that ask for it", () => {
     const watcher = new RecordingTracker();
-    const watched = new Kind<string>("watched", () => {}, false, false, true);
+    const watched = new Kind<string>("watched", () => {}, false, true);
     const before = realm.watcher;
     openHandle(watched, "nobody watches", "", 0).dup().decrRef();
     realm.watcher = watcher;

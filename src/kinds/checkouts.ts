@@ -1,5 +1,6 @@
-import { ASYNC_DISPOSE, Counted, count, ignore, Kind, named, State, warn } from "../account";
+import { ASYNC_DISPOSE, Counted, count, ignore, type Kind, named, State, warn } from "../account";
 import { type AsyncHandle, AsyncHandleImpl } from "../async-handle";
+import { AsyncKind } from "../async-kind";
 import { Closing } from "../closing";
 import {
   type AcquireRefusedError,
@@ -214,7 +215,7 @@ class CheckoutsImpl<T> implements Checkouts<T> {
   #checkOut(out: Out<T>, holder: string | undefined, here: OpenedThere | undefined): Checkout<T> {
     const { connection } = out;
     const free = (): unknown => this.#giveBack(counted, out);
-    const kind = new Kind<T>(this.#kind, free, true);
+    const kind = new AsyncKind<T>(this.#kind, free);
     kind.settled = () => {
       out.broken = true;
     };
