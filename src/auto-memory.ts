@@ -1,5 +1,5 @@
 import { ASYNC_DISPOSE, around, DISPOSE, INSPECT, ignore, isThenable, warn } from "./account";
-import { received, suppress } from "./errors";
+import { received, suppress, unfit } from "./errors";
 import { type Handle, HandleImpl, type Loan, OWN_DISPOSE } from "./handle";
 import { type Entry, OWNED, OwnedList, PAY } from "./owned-list";
 import type { Resource } from "./resource";
@@ -131,8 +131,7 @@ export class Deferred implements Entry {
 }
 
 export function checkCallable(verb: string, value: unknown): void {
-  if (typeof value !== "function")
-    throw new TypeError(`Cannot ${verb}: expected a function, received ${received(value)}`);
+  if (typeof value !== "function") throw unfit(verb, "a function", value);
 }
 
 /** Takes the newest {@link Deferred} of `thing` out of a list. */

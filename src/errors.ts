@@ -231,6 +231,11 @@ export function reasonOf(error: unknown, otherwise: string): string {
   }
 }
 
+/** The error of an argument that cannot be used: `Cannot listen: expected a function, received undefined`. */
+export function unfit(action: string, wanted: string, given: unknown): TypeError {
+  return new TypeError(`Cannot ${action}: expected ${wanted}, received ${received(given)}`);
+}
+
 /** What was received, as an argument mistake's message says it. Nothing is read of an object: it may be a trap. */
 export function received(value: unknown): string {
   const type = typeof value;

@@ -1,13 +1,7 @@
 import { ASYNC_DISPOSE, DISPOSE, INSPECT } from "./account";
 import type { AsyncHandle } from "./async-handle";
 import { isObject } from "./auto-memory";
-import {
-  type AcquireTimeoutError,
-  type MapClosedError,
-  type MapCycleError,
-  type MapFullError,
-  received,
-} from "./errors";
+import { type AcquireTimeoutError, type MapClosedError, type MapCycleError, type MapFullError, unfit } from "./errors";
 import { Entrance } from "./map-entrance";
 import { type Entry, HELD, IDLE, OPENING, QUEUED } from "./map-entry";
 import { Life } from "./map-life";
@@ -118,13 +112,11 @@ export const HandleMap: HandleMapConstructor = class HandleMap<K, T, V = T> impl
     checkRange("max", max, 1);
     checkRange("maxAge", maxAge, 0);
     if (whenFull !== "wait" && whenFull !== "throw") {
-      throw new TypeError(
-        `Cannot make a HandleMap: expected whenFull "wait" or "throw", received ${received(whenFull)}`,
-      );
+      throw unfit("make a HandleMap", 'whenFull "wait" or "throw"', whenFull);
     }
     const family = familyOf<T>(resource ?? defineAsyncResource({ kind, free: (free ?? disposeOf) as Free<T> }));
     if (family === undefined) {
-      throw new TypeError(`Cannot make a HandleMap: expected a resource definition, received ${received(resource)}`);
+      throw unfit("make a HandleMap", "a resource definition", resource);
     }
     this.#life = new Life(options, family, idle, max, (key, acquiring, opener) =>
       this.#entrance.enter(key, acquiring, opener),
@@ -238,5 +230,5 @@ function disposeOf(value: unknown): unknown {
 
 function check(name: string, given: unknown, required: boolean): void {
   if (typeof given === "function" || (given === undefined && !required)) return;
-  throw new TypeError(`Cannot make a HandleMap: expected ${name} to be a function, received ${received(given)}`);
+  throw unfit("make a HandleMap", `${name} to be a function`, given);
 }

@@ -7,6 +7,7 @@ import {
   RevokedError,
   received,
   UseAfterFreeError,
+  unfit,
 } from "./errors";
 import { LoanImpl } from "./loan";
 import {
@@ -335,7 +336,7 @@ export class HandleImpl<T> implements Handle<T>, Entry {
   static lend<T>(handle: HandleImpl<T>, use: unknown): Counted<T> {
     const counted = HandleImpl.#usable(handle, "borrow");
     if (typeof use !== "function") {
-      throw new TypeError(`Cannot borrow ${nameOf(counted)}: expected a function, received ${received(use)}`);
+      throw unfit(`borrow ${nameOf(counted)}`, "a function", use);
     }
     counted.borrows++;
     return counted;
@@ -355,7 +356,7 @@ export class HandleImpl<T> implements Handle<T>, Entry {
   /** Closes the door of the handle's resource, if it is one of `kind`. */
   static revoke<T>(handle: unknown, kind: Kind<T>): Counted<T> {
     if (typeof handle !== "object" || handle === null || !(#owed in handle)) {
-      throw new TypeError(`Cannot revoke: expected a handle of kind "${kind.name}", received ${received(handle)}`);
+      throw unfit("revoke", `a handle of kind "${kind.name}"`, handle);
     }
     if (handle.#owed === Owed.Moved) throw HandleImpl.#refuse(handle, "revoke");
     const counted = HandleImpl.counted(handle);
@@ -555,9 +556,7 @@ export const Handle = {
   of<T>(value: T, free: (value: T) => void, options: HandleOptions = {}): Handle<T> {
     const { kind = "resource", label = "", bytes = 0 } = options;
     if (typeof free !== "function") {
-      throw new TypeError(
-        `Cannot make a handle of kind ${received(kind)}: expected a free function, received ${received(free)}`,
-      );
+      throw unfit(`make a handle of kind ${received(kind)}`, "a free function", free);
     }
     checkNames(kind, label, bytes);
     return openHandle(new Kind<T>(kind, free), value, label, bytes);

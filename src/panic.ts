@@ -1,5 +1,5 @@
 import { warn } from "./account";
-import { type RefCountError, received } from "./errors";
+import { type RefCountError, unfit } from "./errors";
 import { realm } from "./tracker";
 
 /** What {@link setPanic} takes: what becomes of an overdrawn account. */
@@ -39,8 +39,5 @@ export function setPanic(mode: Panic): void {
   if (mode === "throw") realm.panic = undefined;
   else if (mode === "report") realm.panic = report;
   else if (typeof mode === "function") realm.panic = mode as (error: Error) => void;
-  else
-    throw new TypeError(
-      `Cannot set the panic mode: expected "throw", "report" or a function, received ${received(mode)}`,
-    );
+  else throw unfit("set the panic mode", '"throw", "report" or a function', mode);
 }

@@ -1,7 +1,7 @@
 import { type Counted, ignore, isThenable, Kind, refuseAsync } from "./account";
 import { type AsyncHandle, AsyncHandleImpl } from "./async-handle";
 import { AsyncKind } from "./async-kind";
-import { reasonOf, received } from "./errors";
+import { reasonOf, unfit } from "./errors";
 import { checkNames, type Handle, HandleImpl, openHandle, openPlain } from "./handle";
 import { realm } from "./tracker";
 
@@ -131,9 +131,7 @@ export class Family<T, A extends readonly unknown[]> {
       const given = definition[name];
       if (typeof given === "function" || (name === "bytes" && typeof given === "number")) continue;
       if (given !== undefined || name === "free") {
-        throw new TypeError(
-          `Cannot define kind "${definition.kind}": expected ${name} to be a function, received ${received(given)}`,
-        );
+        throw unfit(`define kind "${definition.kind}"`, `${name} to be a function`, given);
       }
     }
     this.kind = new OfKind<T>(definition.kind, definition.free, exclusive, watch);

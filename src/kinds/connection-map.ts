@@ -1,4 +1,4 @@
-import { received } from "../errors";
+import { unfit } from "../errors";
 import { HandleMap } from "../handle-map";
 import type { HandleMapOptions, OpenContext } from "../map-options";
 import { canonicalEndpoint, type Endpoint, type EndpointOptions, type EndpointRead, readEndpoint } from "./endpoint";
@@ -51,7 +51,7 @@ export const ConnectionMap: ConnectionMapConstructor = class ConnectionMap<T, V 
   constructor(options: ConnectionMapOptions<T, V>) {
     const { open, defaultPort, loopback, ...rest } = options;
     if (typeof open !== "function") {
-      throw new TypeError(`Cannot make a ConnectionMap: expected open to be a function, received ${received(open)}`);
+      throw unfit("make a ConnectionMap", "open to be a function", open);
     }
     const reading: EndpointOptions = {
       ...(defaultPort === undefined ? {} : { defaultPort }),

@@ -1,6 +1,6 @@
 import { ASYNC_DISPOSE, DISPOSE, ignore, isThenable } from "../account";
 import { AutoMemory } from "../auto-memory";
-import { received, suppress } from "../errors";
+import { suppress, unfit } from "../errors";
 import type { Handle } from "../handle";
 import { checkIndex, type LogEntry } from "./log-entry";
 
@@ -107,7 +107,7 @@ export const EntryLog: EntryLogConstructor = class EntryLog implements EntryLog 
   constructor({ storage, firstIndex = 1, keepApplied = true }: EntryLogOptions = {}) {
     for (const name of ["append", "truncate"] as const) {
       if (storage === undefined || typeof storage[name] === "function") continue;
-      throw new TypeError(`Cannot make an EntryLog: expected a storage with ${name}(), received ${received(storage)}`);
+      throw unfit("make an EntryLog", `a storage with ${name}()`, storage);
     }
     checkIndex("make an EntryLog", "firstIndex", firstIndex);
     this.#storage = storage;
@@ -143,7 +143,7 @@ export const EntryLog: EntryLogConstructor = class EntryLog implements EntryLog 
   }
 
   append(entries: Handle<LogEntry>[]): Promise<AppendOutcome> {
-    if (!Array.isArray(entries)) throw new TypeError(`Cannot append: expected an array, received ${received(entries)}`);
+    if (!Array.isArray(entries)) throw unfit("append", "an array", entries);
     // Spread, so that holes are what they look like.
     const given = [...entries.splice(0)];
     // What has to wait is out of the caller's reach from now on: his context may end meanwhile.

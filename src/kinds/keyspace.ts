@@ -1,4 +1,4 @@
-import { received, suppress } from "../errors";
+import { suppress, unfit } from "../errors";
 import { Handle, type Loan } from "../handle";
 import { defineResource, type Resource, type ResourceStats } from "../resource";
 import { type Home, type Key, KeyImpl, type KeyStore, plainType, type TypeOf } from "./key";
@@ -93,7 +93,7 @@ export const Keyspace: KeyspaceConstructor = class Keyspace<V> implements Keyspa
   constructor({ store = new Map<string, V>(), typeOf = plainType }: KeyspaceOptions<V> = {}) {
     for (const name of ["get", "set", "delete", "has"] as const) {
       if (typeof store[name] === "function") continue;
-      throw new TypeError(`Cannot make a Keyspace: expected a store with ${name}(), received ${received(store)}`);
+      throw unfit("make a Keyspace", `a store with ${name}()`, store);
     }
     this.#home = { store, typeOf, closed: (key) => this.#closed(key) };
     this.#keys = defineResource({
@@ -114,9 +114,9 @@ export const Keyspace: KeyspaceConstructor = class Keyspace<V> implements Keyspa
   open(name: string, options: KeyOptions & { readonly mode: "write" }): Handle<Key<V>>;
   open(name: string, options?: KeyOptions): Handle<Key<V>> | undefined;
   open(name: string, { mode = "read", notify = true }: KeyOptions = {}): Handle<Key<V>> | undefined {
-    if (typeof name !== "string") throw new TypeError(`Cannot open a key: expected a name, received ${received(name)}`);
+    if (typeof name !== "string") throw unfit("open a key", "a name", name);
     if (mode !== "read" && mode !== "write") {
-      throw new TypeError(`Cannot open key "${name}": expected mode "read" or "write", received ${received(mode)}`);
+      throw unfit(`open key "${name}"`, 'mode "read" or "write"', mode);
     }
     if (mode === "read" && !this.#home.store.has(name)) return undefined;
     return this.#keys.open(name, mode, notify) as Handle<unknown> as Handle<Key<V>>;
@@ -132,7 +132,7 @@ export const Keyspace: KeyspaceConstructor = class Keyspace<V> implements Keyspa
 
   onModified(listener: ModifiedListener<V>): () => void {
     if (typeof listener !== "function") {
-      throw new TypeError(`Cannot listen: expected a function, received ${received(listener)}`);
+      throw unfit("listen", "a function", listener);
     }
     const place = { listener };
     this.#listeners.add(place);

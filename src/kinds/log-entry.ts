@@ -1,4 +1,4 @@
-import { received } from "../errors";
+import { unfit } from "../errors";
 import type { Handle } from "../handle";
 import { defineResource, type ResourceStats } from "../resource";
 
@@ -38,5 +38,5 @@ export const logEntry: LogEntryOpener = /* @__PURE__ */ Object.defineProperty(
 
 export function checkIndex(verb: string, name: string, index: unknown): void {
   if (typeof index === "number" && Number.isInteger(index) && index >= 0) return;
-  throw new TypeError(`Cannot ${verb}: expected ${name} to be a natural number, received ${received(index)}`);
+  throw unfit(verb, `${name} to be a natural number`, index);
 }

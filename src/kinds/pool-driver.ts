@@ -1,4 +1,4 @@
-import { type AcquireRefusedError, received } from "../errors";
+import { type AcquireRefusedError, unfit } from "../errors";
 import type { Signal } from "../host";
 import { checkRange } from "../map-options";
 
@@ -40,7 +40,7 @@ export function checkDriver<T>(driver: PoolDriver<T>): void {
     const given: unknown = driver[name];
     const required = name === "acquire" || name === "release" || name === "destroy";
     if (typeof given === "function" || (given === undefined && !required)) continue;
-    throw new TypeError(`Cannot make checkouts: expected ${name} to be a function, received ${received(given)}`);
+    throw unfit("make checkouts", `${name} to be a function`, given);
   }
   const { timeout = Infinity, attempts = 1, maxAge = Infinity } = driver;
   checkRange("timeout", timeout, 0);

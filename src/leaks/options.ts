@@ -1,5 +1,5 @@
 import { MAX_REFS } from "../account";
-import { received } from "../errors";
+import { received, unfit } from "../errors";
 import type { TrackOptions } from "./types";
 
 /**
@@ -32,7 +32,7 @@ function isPattern(item: unknown): boolean {
 }
 
 function check(fits: boolean, expected: string, given: unknown): void {
-  if (!fits) throw new TypeError(`Cannot track leaks: expected ${expected}, received ${received(given)}`);
+  if (!fits) throw unfit("track leaks", expected, given);
 }
 
 function checkRange(name: string, value: unknown, least: number, most: number, whole = false): void {

@@ -1,4 +1,4 @@
-import { received } from "../errors";
+import { received, unfit } from "../errors";
 import type { SendCommand } from "./command";
 
 /** A node-redis client or pool, as far as leases use it. */
@@ -64,9 +64,7 @@ export function fromIoredis(client: IoredisClient): SendCommand {
     };
   }
   if (typeof keyPrefix !== "string") {
-    throw new TypeError(
-      `Cannot send through this client: expected a keyPrefix that is a string, received ${received(keyPrefix)}`,
-    );
+    throw unfit("send through this client", "a keyPrefix that is a string", keyPrefix);
   }
   const known = new Set(client.getBuiltinCommands());
   return ([command = "", ...args]) => {

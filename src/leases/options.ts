@@ -1,4 +1,4 @@
-import { type LeaseLostError, received } from "../errors";
+import { type LeaseLostError, received, unfit } from "../errors";
 import type { SendCommand } from "./command";
 import type { Keys } from "./node";
 import { now, type Signal } from "./platform";
@@ -123,9 +123,7 @@ export class Settings {
   constructor(options: LeasesOptions) {
     const { nodes, prefix = "lastref", ttl = 10_000, renewEvery, maxHold, fence, fenceTtl, heal } = options;
     if (!Array.isArray(nodes) || nodes.length === 0) {
-      throw new TypeError(
-        `Cannot make leases: expected nodes to be an array of at least one, received ${received(nodes)}`,
-      );
+      throw unfit("make leases", "nodes to be an array of at least one", nodes);
     }
     for (const [i, node] of nodes.entries()) {
       if (typeof node !== "function") {
@@ -144,18 +142,16 @@ export class Settings {
       );
     }
     if (typeof prefix !== "string") {
-      throw new TypeError(`Cannot make leases: expected a prefix that is a string, received ${received(prefix)}`);
+      throw unfit("make leases", "a prefix that is a string", prefix);
     }
     for (const [option, value] of Object.entries({ fence, heal })) {
       if (value !== undefined && typeof value !== "boolean") {
-        throw new TypeError(`Cannot make leases: expected ${option} to be true or false, received ${received(value)}`);
+        throw unfit("make leases", `${option} to be true or false`, value);
       }
     }
     for (const hook of ["onLost", "onReleaseFailed"] as const) {
       if (options[hook] !== undefined && typeof options[hook] !== "function") {
-        throw new TypeError(
-          `Cannot make leases: expected ${hook} to be a function, received ${received(options[hook])}`,
-        );
+        throw unfit("make leases", `${hook} to be a function`, options[hook]);
       }
     }
     this.nodes = [...nodes];
@@ -182,9 +178,7 @@ export class Settings {
    */
   keysOf(name: string): Keys {
     if (typeof name !== "string" || name === "") {
-      throw new TypeError(
-        `Cannot acquire a lease: expected a name that is a non-empty string, received ${received(name)}`,
-      );
+      throw unfit("acquire a lease", "a name that is a non-empty string", name);
     }
     const lock = `${this.#prefix}:{${encode(name)}}`;
     return { lock, fence: `${lock}:fence` };
@@ -221,7 +215,7 @@ function checkDeadline(deadline: unknown): number {
 export function checkSignal(signal: unknown): void {
   if (signal === undefined) return;
   if (typeof (signal as { addEventListener?: unknown } | null)?.addEventListener !== "function") {
-    throw new TypeError(`Cannot acquire a lease: expected signal to be an AbortSignal, received ${received(signal)}`);
+    throw unfit("acquire a lease", "signal to be an AbortSignal", signal);
   }
 }
 

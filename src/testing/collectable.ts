@@ -1,5 +1,5 @@
 import { isThenable } from "../account";
-import { received } from "../errors";
+import { unfit } from "../errors";
 import { pause } from "../leaks/clock";
 import { collectAll } from "../leaks/settle";
 
@@ -14,7 +14,7 @@ const ROUNDS = 10;
  */
 export async function assertCollectable(make: () => object | PromiseLike<object>): Promise<void> {
   if (typeof make !== "function") {
-    throw new TypeError(`Cannot assert: expected a function, received ${received(make)}`);
+    throw unfit("assert", "a function", make);
   }
   const made = await reference(make);
   for (let round = 0; round < ROUNDS; round++) {
@@ -34,7 +34,7 @@ function reference(make: () => object | PromiseLike<object>): WeakRef<object> | 
 
 function weakly(made: object): WeakRef<object> {
   if ((typeof made !== "object" || made === null) && typeof made !== "function") {
-    throw new TypeError(`Cannot assert: expected an object to be made, received ${received(made)}`);
+    throw unfit("assert", "an object to be made", made);
   }
   return new WeakRef(made);
 }

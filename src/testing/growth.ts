@@ -1,4 +1,4 @@
-import { received } from "../errors";
+import { received, unfit } from "../errors";
 import type { Account } from "../leaks/account-record";
 import { pause } from "../leaks/clock";
 import { detector } from "../leaks/detector";
@@ -29,7 +29,7 @@ export interface GrowthOptions {
  */
 export async function expectNoGrowth(body: () => unknown, options: GrowthOptions = {}): Promise<void> {
   if (typeof body !== "function") {
-    throw new TypeError(`Cannot look for growth: expected a function, received ${received(body)}`);
+    throw unfit("look for growth", "a function", body);
   }
   const { warmup = 3, runs = 3 } = options;
   if (!(Number.isInteger(runs) && runs >= 1 && Number.isInteger(warmup) && warmup >= 0)) {

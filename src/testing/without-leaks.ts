@@ -1,5 +1,5 @@
 import { isThenable } from "../account";
-import { received } from "../errors";
+import { unfit } from "../errors";
 import { leakError } from "./leak-error";
 import { GRACE, graceFor, reportOn, type Scope, scopes, trackFully } from "./scopes";
 
@@ -34,7 +34,7 @@ function check(scope: Scope): void {
  */
 export function withoutLeaks<R>(body: () => R, options: LeakCheckOptions = {}): R {
   if (typeof body !== "function") {
-    throw new TypeError(`Cannot check for leaks: expected a function, received ${received(body)}`);
+    throw unfit("check for leaks", "a function", body);
   }
   const stopTracking = trackFully();
   const stop = (scope?: Scope): void => {
