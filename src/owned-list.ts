@@ -34,7 +34,7 @@ export class OwnedList {
   }
 
   add(entry: Entry): void {
-    if (this.#kept !== undefined && this.#kept.has(entry)) this.#forget(entry);
+    if (this.#kept?.has(entry)) this.#forget(entry);
     if (this.#newest.length >= PIECE) {
       this.#older ??= [];
       this.#older.push(this.#newest);
