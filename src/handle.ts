@@ -221,19 +221,17 @@ export class HandleImpl<T> implements Handle<T>, Entry {
   }
 
   decrRef(): boolean {
-    if (this.#owed > 1) {
-      if (this.#core.flat) {
-        this.#owed--;
-        return false;
-      }
-    } else if (this.#owed === 1 && this.#slot === undefined && this.#owners === undefined) {
-      const core = this.#core;
-      // One of several holders, of whom nobody keeps a record and whom no context owns.
-      if (core.state === State.Open && core.count > 1) {
-        this.#owed = 0;
-        core.count--;
-        return false;
-      }
+    const core = this.#core;
+    // One of several holders, of whom nobody keeps a record and whom no context owns.
+    const shared = core.state === State.Open && this.#owed === 1 && core.count > 1;
+    if (shared && this.#slot === undefined && this.#owners === undefined) {
+      this.#owed = 0;
+      core.count--;
+      return false;
+    }
+    if (this.#owed > 1 && core.flat) {
+      this.#owed--;
+      return false;
     }
     return HandleImpl.#pay(this);
   }
