@@ -4,7 +4,7 @@
 import { execFileSync } from "node:child_process";
 import { dirname, resolve } from "node:path";
 import { pathToFileURL } from "node:url";
-import { print, type Row } from "./measure";
+import { median, print, type Row } from "./measure";
 
 const dist = `${pathToFileURL(resolve(dirname(process.argv[1] ?? "bench"), "..", "dist"))}/`;
 const ROUNDS = 5;
@@ -97,17 +97,17 @@ function run(code: string): number {
   return Number(execFileSync(process.execPath, args, { stdio: ["ignore", "pipe", "ignore"] }).toString());
 }
 
-const sums = new Map<string, number>();
+const times = new Map<string, number[]>(Object.keys(CASES).map((name) => [name, []]));
 // Alternating, so that a slow minute of the machine is everybody's.
 for (let round = 0; round < ROUNDS; round++) {
-  for (const [name, code] of Object.entries(CASES)) sums.set(name, (sums.get(name) ?? 0) + run(code) / ROUNDS);
+  for (const [name, code] of Object.entries(CASES)) times.get(name)?.push(run(code));
 }
 const rows: Row[] = [];
 const [major = 0] = process.versions.node.split(".").map(Number);
 
-/** Elapsed time of one case, beside that of another one. */
+/** The median time of one case, beside that of another one. */
 function compare(name: string, base: string, against: string, target: number): void {
-  const [ours = Number.NaN, theirs = Number.NaN] = [sums.get(name), sums.get(base)];
+  const [ours, theirs] = [median(times.get(name) ?? []), median(times.get(base) ?? [])];
   rows.push({ question: `tracking: ${name}`, ours, unit: "ns", against, theirs, target });
 }
 compare("count", "never", "never imported", 1.1);
