@@ -89,17 +89,15 @@ async function payAll(list: OwnedList, awaitAnyway: boolean): Promise<void> {
   let failed = false;
   let failure: unknown;
   let awaited = false;
-  for (let piece = list.takePiece(); piece !== undefined; piece = list.takePiece()) {
-    for (const entry of piece.reverse()) {
-      if (!entry[OWNED](list)) continue;
-      try {
-        const paid = entry[PAY](list);
-        awaited = true;
-        await paid;
-      } catch (error) {
-        failure = failed ? suppress(error, failure) : error;
-        failed = true;
-      }
+  for (const entry of list.takeAll().reverse()) {
+    if (!entry[OWNED](list)) continue;
+    try {
+      const paid = entry[PAY](list);
+      awaited = true;
+      await paid;
+    } catch (error) {
+      failure = failed ? suppress(error, failure) : error;
+      failed = true;
     }
   }
   if (awaitAnyway && !awaited) await undefined;

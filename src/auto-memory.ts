@@ -152,14 +152,13 @@ export function notOwned(thing: unknown): TypeError {
 function payAll(list: OwnedList): void {
   let failed = false;
   let failure: unknown;
-  for (let piece = list.takePiece(); piece !== undefined; piece = list.takePiece()) {
-    for (let i = piece.length - 1; i >= 0; i--) {
-      try {
-        (piece[i] as Entry)[PAY](list);
-      } catch (error) {
-        failure = failed ? suppress(error, failure) : error;
-        failed = true;
-      }
+  const entries = list.takeAll();
+  for (let i = entries.length - 1; i >= 0; i--) {
+    try {
+      (entries[i] as Entry)[PAY](list);
+    } catch (error) {
+      failure = failed ? suppress(error, failure) : error;
+      failed = true;
     }
   }
   if (failed) throw failure;

@@ -9,9 +9,6 @@ export interface Entry {
   [PAY](list: OwnedList): unknown;
 }
 
-/** Places in one piece of a list: a long list grows by pieces, so that growing never copies what is there. */
-const PIECE = 64;
-
 /**
  * What one context owns, in the order it came.
  *
@@ -20,34 +17,28 @@ const PIECE = 64;
  * costs 8 bytes, and the list holds at most twice the live entries.
  */
 export class OwnedList {
-  /** The newest piece; the older ones are full, or were when they were swept. */
-  #newest: Entry[] = [];
-  #older: Entry[][] | undefined = undefined;
-  /** Places in the older pieces. */
-  #places = 0;
+  #entries: Entry[] = [];
   #gone = 0;
-  /** Handles taken out alive: their stale places have to be swept before the same handle comes in again. */
+  /** Handles taken out alive: a stale place has to be given up before the same handle comes in again. */
   #kept: Set<Entry> | undefined = undefined;
 
   get size(): number {
-    return this.#places + this.#newest.length - this.#gone;
+    return this.#entries.length - this.#gone;
   }
 
   add(entry: Entry): void {
-    if (this.#kept?.has(entry)) this.#forget(entry);
-    if (this.#newest.length >= PIECE) {
-      this.#older ??= [];
-      this.#older.push(this.#newest);
-      this.#places += this.#newest.length;
-      this.#newest = [];
+    // One that goes out and in is among the newest.
+    if (this.#kept?.delete(entry)) {
+      this.#entries.splice(this.#entries.lastIndexOf(entry), 1);
+      this.#gone--;
     }
-    this.#newest.push(entry);
+    this.#entries.push(entry);
   }
 
   /** An entry has left on its own. */
   left(): void {
     const gone = ++this.#gone;
-    if (gone > 16 && gone * 2 > this.#places + this.#newest.length) this.#sweep();
+    if (gone > 16 && gone * 2 > this.#entries.length) this.#sweep();
   }
 
   /** A live entry was taken out; it may come back. */
@@ -57,54 +48,27 @@ export class OwnedList {
     this.left();
   }
 
-  /** Hands over the newest piece for paying, from its end; entries that have left stand in it still. */
-  takePiece(): Entry[] | undefined {
-    const piece = this.#newest;
-    const next = this.#older?.pop();
-    if (next === undefined && piece.length === 0) return undefined;
-    this.#newest = next ?? [];
-    this.#places -= next === undefined ? 0 : next.length;
-    return piece;
+  /** Hands over everything for paying, from its end; entries that have left stand in it still. */
+  takeAll(): Entry[] {
+    const entries = this.#entries;
+    this.#entries = [];
+    return entries;
   }
 
   /** Takes out the newest entry that `matches` at once, for the rare ones that stand in several places or have no field. */
   remove(matches: (entry: Entry) => boolean): boolean {
-    const pieces = [...(this.#older ?? []), this.#newest];
-    for (const piece of pieces.reverse()) {
-      const index = piece.findLastIndex(matches);
-      if (index < 0) continue;
-      piece.splice(index, 1);
-      if (piece !== this.#newest) this.#places--;
-      return true;
-    }
-    return false;
-  }
-
-  /** Takes out the stale place of an entry that comes back. One that goes out and in is among the newest. */
-  #forget(entry: Entry): void {
-    const index = this.#newest.lastIndexOf(entry);
-    if (index < 0) this.#sweep();
-    else {
-      this.#newest.splice(index, 1);
-      this.#gone--;
-      this.#kept?.delete(entry);
-    }
+    const index = this.#entries.findLastIndex(matches);
+    if (index >= 0) this.#entries.splice(index, 1);
+    return index >= 0;
   }
 
   #sweep(): void {
-    this.#older = this.#older?.filter((piece) => sweepPiece(piece, this) > 0);
-    this.#places = this.#older?.reduce((sum, piece) => sum + piece.length, 0) ?? 0;
-    sweepPiece(this.#newest, this);
+    let live = 0;
+    for (const entry of this.#entries) if (entry[OWNED](this)) this.#entries[live++] = entry;
+    this.#entries.length = live;
     this.#gone = 0;
     this.#kept = undefined;
   }
-}
-
-function sweepPiece(piece: Entry[], list: OwnedList): number {
-  let live = 0;
-  for (const entry of piece) if (entry[OWNED](list)) piece[live++] = entry;
-  piece.length = live;
-  return live;
 }
 
 /** The lists that own one account: none, one (the rule), or several, the newest last. */

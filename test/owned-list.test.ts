@@ -23,13 +23,6 @@ function leave(list: OwnedList, item: Item): void {
   list.left();
 }
 
-/** All places, the oldest first; the list is empty after it. */
-function drained(list: OwnedList): Entry[] {
-  const pieces: Entry[][] = [];
-  for (let piece = list.takePiece(); piece !== undefined; piece = list.takePiece()) pieces.unshift(piece);
-  return pieces.flat();
-}
-
 describe("OwnedList", () => {
   it("counts what it owns, not what has left", () => {
     const { list, items } = filled(5);
@@ -43,17 +36,17 @@ describe("OwnedList", () => {
       const { list, items } = filled(10_000);
       for (const item of items.slice(0, gone)) leave(list, item);
       expect(list.size).toBe(10_000 - gone);
-      expect(drained(list).length).toBeLessThanOrEqual(2 * (10_000 - gone) + 17);
+      expect(list.takeAll().length).toBeLessThanOrEqual(2 * (10_000 - gone) + 17);
     }
   });
 
   it("leaves the places alone until more than half of them are gone", () => {
     const half = filled(100);
     for (const item of half.items.slice(0, 50)) leave(half.list, item);
-    expect([half.list.size, drained(half.list).length]).toEqual([50, 100]);
+    expect([half.list.size, half.list.takeAll().length]).toEqual([50, 100]);
     const more = filled(100);
     for (const item of more.items.slice(0, 51)) leave(more.list, item);
-    expect([more.list.size, drained(more.list)]).toEqual([49, more.items.slice(51)]);
+    expect([more.list.size, more.list.takeAll()]).toEqual([49, more.items.slice(51)]);
   });
 
   it("looks at each place a constant number of times, in whichever order the entries leave", () => {
@@ -81,30 +74,17 @@ describe("OwnedList", () => {
     }
     expect(list.size).toBe(4096);
     const looks = items.reduce((sum, { checked }) => sum + checked, 0);
-    // It was swept once, for the place the entry had at first.
-    expect(looks).toBeLessThanOrEqual(items.length);
-    expect(drained(list)).toEqual([...items.filter((other) => other !== item), item]);
+    expect(looks).toBe(0);
+    expect(list.takeAll()).toEqual([...items.filter((other) => other !== item), item]);
   });
 
-  it("hands over its pieces, the newest first, until it is empty", () => {
+  it("hands over everything, once, and counts on without a look at it", () => {
     const { list, items } = filled(200);
-    const pieces: Entry[][] = [];
-    for (let piece = list.takePiece(); piece !== undefined; piece = list.takePiece()) pieces.push(piece);
-    expect(pieces.length).toBeGreaterThan(1);
-    expect(pieces.reverse().flat()).toEqual(items);
-    expect([list.size, list.takePiece()]).toEqual([0, undefined]);
-  });
-
-  it("sweeps what leaves while it is paid for, without a look at the piece that was handed over", () => {
-    const { list, items } = filled(200);
-    const newest = list.takePiece() ?? [];
-    const rest = items.slice(0, items.length - newest.length);
-    for (const item of rest.slice(0, -1)) leave(list, item);
-    expect(list.size).toBe(1);
-    const places = drained(list);
-    expect(places.at(-1)).toBe(rest.at(-1));
-    expect(places.length).toBeLessThanOrEqual(17);
-    expect(newest).toEqual(items.slice(rest.length));
+    const taken = list.takeAll();
+    expect(taken).toEqual(items);
+    expect([list.size, list.takeAll()]).toEqual([0, []]);
+    for (const item of items.slice(0, 50)) leave(list, item);
+    expect([taken.length, items.every(({ checked }) => checked === 0)]).toEqual([200, true]);
   });
 
   it("removes the newest place of an entry that stands in several", () => {
@@ -114,16 +94,16 @@ describe("OwnedList", () => {
     expect(list.remove((entry) => entry === first)).toBe(true);
     expect([list.size, list.remove((entry) => entry instanceof Item && !entry.owned)]).toEqual([100, false]);
     expect(list.remove((entry) => entry === first)).toBe(true);
-    expect([list.size, drained(list)]).toEqual([99, items.slice(1)]);
+    expect([list.size, list.takeAll()]).toEqual([99, items.slice(1)]);
   });
 
-  it("removes the newest of two places in one piece or in two", () => {
+  it("removes the newest of two places, however far apart", () => {
     for (const between of [3, 100]) {
       const { list, items } = filled(between);
       const twice = items[0] as Item;
       list.add(twice);
       list.remove((entry) => entry === twice);
-      expect(drained(list)).toEqual(items);
+      expect(list.takeAll()).toEqual(items);
     }
   });
 });
