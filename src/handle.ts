@@ -573,10 +573,9 @@ export const Handle = {
 };
 
 export function checkNames(kind: unknown, label: unknown, bytes: unknown): void {
-  if (typeof kind !== "string" || kind === "")
-    throw new TypeError(`Expected a kind that is a non-empty string, received ${received(kind)}`);
-  if (typeof label !== "string") throw new TypeError(`Expected a label that is a string, received ${received(label)}`);
+  const action = "name a resource";
+  if (typeof kind !== "string" || kind === "") throw unfit(action, "a kind that is a non-empty string", kind);
+  if (typeof label !== "string") throw unfit(action, "a label that is a string", label);
   // A size that is no finite number would spoil the sum of all sizes.
-  if (!Number.isFinite(bytes) || (bytes as number) < 0)
-    throw new TypeError(`Expected a size in bytes, received ${received(bytes)}`);
+  if (!Number.isFinite(bytes) || (bytes as number) < 0) throw unfit(action, "a size in bytes", bytes);
 }

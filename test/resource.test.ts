@@ -67,7 +67,7 @@ describe("defineResource()", () => {
       [{ kind: "key", free, label: "a" }, /expected label to be a function, received "a"$/],
       [{ kind: "key", free, bytes: -1 }, /-1$/],
       [{ kind: "key", free, bytes: "12" }, /expected bytes to be a function, received "12"$/],
-      [{ kind: "", free }, /^Expected a kind that is a non-empty string/],
+      [{ kind: "", free }, /^Cannot name a resource: expected a kind that is a non-empty string/],
       [{ free }, /received undefined$/],
     ];
     const defines: ((definition: never) => unknown)[] = [defineResource, defineAsyncResource];
