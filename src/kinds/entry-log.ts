@@ -226,9 +226,13 @@ export const EntryLog: EntryLogConstructor = class EntryLog implements EntryLog 
     if (this.readonly || this.#ended !== undefined || !given.every(isLive)) return "refused";
     const refusal = this.#check(given.map(({ value }) => value));
     if (refusal !== undefined) return refusal;
-    const fresh = given.filter(({ value }) => value.index >= this.#kept && this.#termOf(value.index) !== value.term);
-    const first = fresh[0]?.value.index;
-    if (first === undefined) return "stored";
+    const differs = given.findIndex(
+      ({ value }) => value.index >= this.#kept && this.#termOf(value.index) !== value.term,
+    );
+    if (differs < 0) return "stored";
+    // All that follow as well: what comes after it in the log is cut off with it, of whatever term.
+    const fresh = given.slice(differs);
+    const first = (given[differs] as Handle<LogEntry>).value.index;
     const replaced = this.#cut(first - 1);
     const stored: Handle<LogEntry>[] = [];
     try {

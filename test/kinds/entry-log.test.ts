@@ -194,6 +194,19 @@ describe("EntryLog.append()", () => {
     ]);
   });
 
+  it("replaces what follows a conflict as well, also where its term is the same", async () => {
+    const { storage, lines } = await fileStorage();
+    await using log = new EntryLog({ storage });
+    await log.append(entries(1, 3));
+    expect(await log.append([...entries(2, 2, 2), ...entries(3, 3), ...entries(4, 4, 2)])).toBe("stored");
+    expect(await lines()).toEqual(["1 1 d1", "2 2 d2", "3 1 d3", "4 2 d4"]);
+    expect([log.lastIndex, log.size, alive()]).toEqual([4, 4, 4]);
+    for (let index = 1; index <= 4; index++) {
+      using entry = log.get(index);
+      expect(entry?.value.index).toBe(index);
+    }
+  });
+
   it("runs one after the other, and takes over what waits at once", async () => {
     const gates = [deferred(), deferred()];
     let call = 0;
