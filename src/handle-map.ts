@@ -195,6 +195,7 @@ export const HandleMap: HandleMapConstructor = class HandleMap<K, T, V = T> impl
         for (const waiter of waiters) waiter.reject(error);
       }
     }
+    for (const [giveUp, { label }] of life.asking) giveUp(life.refusals.closed(label));
     for (const entry of force ? all() : []) {
       if (entry.state !== HELD) continue;
       life.leave(entry);

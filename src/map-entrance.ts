@@ -111,7 +111,8 @@ export class Entrance<K, T, V> {
   }
 
   async #validated(entry: Entry<K, T>, handle: AsyncHandle<T>, asked: Asked<K, T>): Promise<AsyncHandle<T>> {
-    const { validate } = this.#life.options;
+    const { options, asking } = this.#life;
+    const { validate } = options;
     let stop = ignore;
     try {
       const ask = async (value: T): Promise<boolean> => {
@@ -124,7 +125,12 @@ export class Entrance<K, T, V> {
       // A borrow, so that the value outlives the question even if whoever asked gives up.
       const answer = handle.borrow(ask);
       const valid = await new Promise<boolean>((resolve, reject) => {
-        stop = this.#onGivingUp(asked, entry, reject);
+        const stopWaiting = this.#onGivingUp(asked, entry, reject);
+        asking.set(reject, entry);
+        stop = () => {
+          stopWaiting();
+          asking.delete(reject);
+        };
         answer.then(resolve, (error: unknown) => {
           this.#unheard(error);
           resolve(false);

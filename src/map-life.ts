@@ -31,6 +31,8 @@ export class Life<K, T, V> {
   readonly waits: Waits<K, T>;
   readonly refusals: Refusals<K, T>;
   readonly closing = new Closing(() => this.entries.size === 0 && this.left.size === 0);
+  /** What ends each acquire that waits for a value to be validated, and which value that is. */
+  readonly asking = new Map<(reason: unknown) => void, Entry<K, T>>();
   /** The entry whose open is in its synchronous part. */
   calling: Entry<K, T> | undefined = undefined;
   closed = false;

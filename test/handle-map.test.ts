@@ -759,6 +759,33 @@ describe("HandleMap.close()", () => {
     expect(map[Symbol.asyncDispose]()).toBe(closing);
   });
 
+  it("rejects who waits for a check that goes on, forced or not, and frees the value when the check ends", async () => {
+    for (const force of [false, true]) {
+      const check = deferred<boolean>();
+      const freed: string[] = [];
+      const map = new HandleMap<string, string>({
+        open: (key) => key,
+        free: (value) => freed.push(value),
+        idle: Infinity,
+        validate: () => check.promise,
+      });
+      await (await map.acquire("a")).decrRef();
+      let refused: unknown;
+      map.acquire("a").catch((error: unknown) => {
+        refused = error;
+      });
+      await turn();
+      const closing = map.close({ force });
+      await turn();
+      expect(refused).toBeInstanceOf(MapClosedError);
+      expect((refused as Error).message).toBe('Cannot acquire entry "a": the map is closed');
+      expect(freed).toEqual([]);
+      check.resolve(true);
+      await closing;
+      expect([freed, map.size]).toEqual([["a"], 0]);
+    }
+  });
+
   it("opens nothing of what waited for the room that it makes", async () => {
     const { map, log, opens } = manual({ max: 1, idle: Infinity });
     const first = map.acquire("a").catch((error: unknown) => error);
