@@ -58,8 +58,8 @@ export class KeyImpl<V> implements Key<V> {
   readonly name: string;
   readonly mode: "read" | "write";
   readonly notify: boolean;
-  /** Lent keys hold no name and tell nobody. */
-  readonly lent: boolean;
+  /** Lent keys hold no name and tell nobody; one that was kept by a `dup` holds its name. */
+  lent: boolean;
   #home: Home<V> | undefined;
   #iterator: Iterator<unknown> | undefined = undefined;
 

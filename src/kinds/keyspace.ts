@@ -58,7 +58,7 @@ export interface Keyspace<V> {
    * @throws {RefCountError} If the handle owes nothing any more.
    */
   close(key: Handle<Key<V>> | undefined | null): void;
-  /** How many open keys hold the name. */
+  /** How many open keys hold the name: those that were opened, and those that were lent and kept by a `dup`. */
   refCount(name: string): number;
   /**
    * Calls back for every write key that is closed, unless it was opened with `notify: false`.
@@ -99,7 +99,7 @@ export const Keyspace: KeyspaceConstructor = class Keyspace<V> implements Keyspa
     this.#keys = defineResource({
       kind: "key",
       open: (name: string, mode: "read" | "write", notify: boolean) => {
-        this.#names.set(name, this.refCount(name) + 1);
+        this.#hold(name);
         return new KeyImpl(this.#home, name, mode, notify, false);
       },
       free: (key) => key.close(),
@@ -152,8 +152,16 @@ export const Keyspace: KeyspaceConstructor = class Keyspace<V> implements Keyspa
     try {
       handle.borrow((_, loan) => use(loan as Loan<Key<V>>));
     } finally {
-      handle.decrRef();
+      if (!handle.decrRef()) {
+        // Somebody keeps it: a key like any other from now on.
+        lent.lent = false;
+        this.#hold(name);
+      }
     }
+  }
+
+  #hold(name: string): void {
+    this.#names.set(name, this.refCount(name) + 1);
   }
 
   /** Valkey's order: the signal, the iterator, the name. Each runs past what the one before throws. */

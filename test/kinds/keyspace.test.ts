@@ -166,8 +166,22 @@ describe.each(Object.keys(stores))("Keyspace over %s", (kind) => {
     keys.scan((key) => {
       kept ??= key.dup("scanner");
     });
-    expect(kept?.value.get()).toBe(1);
+    expect([kept?.value.get(), keys.refCount("a"), keys.refCount("b")]).toEqual([1, 1, 0]);
     kept?.decrRef();
+    expect(keys.refCount("a")).toBe(0);
+  });
+
+  it("counts a key that a listener keeps until it is closed, and one that is closed in the call not at all", () => {
+    const { keys } = make();
+    let kept: Handle<Key<unknown>> | undefined;
+    keys.onModified((_, key) => {
+      key.dup("passing").decrRef();
+      kept = key.dup("kept");
+    });
+    keys.close(keys.open("a", { mode: "write" }));
+    expect(keys.refCount("a")).toBe(1);
+    keys.close(kept);
+    expect(keys.refCount("a")).toBe(0);
   });
 
   it("lends the modified key to its listeners, and stops when told to", () => {
