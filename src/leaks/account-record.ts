@@ -169,7 +169,7 @@ export class Account implements ResourceRecord, AccountRecord {
     resource.firstClosed ??= this;
     more.by = this.holder ?? (more.context?.current.ended ? "the end of its context" : undefined);
     // The end of a context is some calls further down.
-    more.closed = capture(this.family.detector.session, more.context === undefined ? "closeLimit" : "dupLimit");
+    more.closed = capture(this.family.detector.session, more.context === undefined ? "closeLimit" : "contextLimit");
     this.owed = 0;
     this.family.detector.closed(this);
   }

@@ -12,15 +12,17 @@ const errors = Error as unknown as { stackTraceLimit?: unknown; prepareStackTrac
 /** Frames of the library itself on top of a stack, from the user's call down to the capture. */
 export const OPEN_FRAMES = 6;
 export const DUP_FRAMES = 5;
-export const CLOSE_FRAMES = 3;
+export const CLOSE_FRAMES = 6;
+export const CONTEXT_FRAMES = 9;
 
 /** What could not be recorded, for the report's blind spots. */
 export const stackTrouble = { formatterFailed: 0, lost: 0 };
 
-/** How many frames are captured where a resource is opened, where it gets another account, and elsewhere; 0 for none. */
+/** How many frames are captured where a resource is opened, where it gets another account, where its context ends, and elsewhere; 0 for none. */
 export interface Depths {
   readonly openLimit: number;
   readonly dupLimit: number;
+  readonly contextLimit: number;
   readonly closeLimit: number;
   /** Whether captures are timed. */
   readonly budgeted: boolean;
@@ -28,13 +30,15 @@ export interface Depths {
   spent: number;
 }
 
+type Limit = "openLimit" | "dupLimit" | "contextLimit" | "closeLimit";
+
 /**
  * The stack of the caller, unread. It keeps the receivers of its frames alive, so whoever takes one must drop or read it
  * by the next macrotask.
  *
  * One function, called from the record's own methods: every frame costs, the library's as much as the user's.
  */
-export function capture(depths: Depths | undefined, at: "openLimit" | "dupLimit" | "closeLimit"): Error | undefined {
+export function capture(depths: Depths | undefined, at: Limit): Error | undefined {
   if (depths === undefined || depths.openLimit === 0) return undefined;
   const began = depths.budgeted ? elapsed() : 0;
   const before = errors.stackTraceLimit;

@@ -1,5 +1,13 @@
 import { describe, expect, it } from "vitest";
-import { AutoMemory, defineResource, Handle, type LastrefError, UseAfterFreeError } from "../../src/index";
+import {
+  AsyncAutoMemory,
+  AutoMemory,
+  defineAsyncResource,
+  defineResource,
+  Handle,
+  type LastrefError,
+  UseAfterFreeError,
+} from "../../src/index";
 import { leakReport, liveHandles, settle, takeSnapshot, touch, trackLeaks } from "../../src/leaks/index";
 import { lineHere, tracked } from "./support";
 
@@ -39,6 +47,41 @@ describe("the errors at level full", () => {
       const handle = memory.use(open());
       memory.dispose();
       expect(refusalOf(() => handle.decrRef()).by).toBe("the end of its context");
+    });
+  });
+
+  it("name the program's line on every way of closing, at the depth that is the default", async () => {
+    const Link = defineAsyncResource({ kind: "link", free: async () => {} });
+    const sync = () => {
+      const handle = open();
+      return { handle, again: () => handle.decrRef() };
+    };
+    const async = async () => {
+      const handle = await Link.open("a");
+      handle.dup();
+      return { handle, again: () => handle.decrRef() };
+    };
+    await tracked({}, async () => {
+      const ways: [name: string, again: () => unknown][] = [];
+      const first = sync();
+      first.handle[Symbol.dispose]();
+      ways.push(["dispose", first.again]);
+      const second = sync();
+      AutoMemory.run((memory) => memory.use(second.handle));
+      ways.push(["AutoMemory.run", second.again]);
+      const third = await async();
+      await third.handle[Symbol.asyncDispose]();
+      ways.push(["asyncDispose", third.again]);
+      const fourth = await async();
+      await fourth.handle.decrRef();
+      ways.push(["asynchronous decrRef", fourth.again]);
+      const fifth = await async();
+      await AsyncAutoMemory.run((memory) => {
+        memory.use(fifth.handle);
+      });
+      ways.push(["AsyncAutoMemory.run", fifth.again]);
+      const closed = ways.map(([name, again]) => `${name}: ${refusalOf(again).closed?.split("\n")[0]}`);
+      expect(closed).toEqual(ways.map(([name]) => expect.stringMatching(`^${name}: .*records\\.test\\.ts:\\d+`)));
     });
   });
 
