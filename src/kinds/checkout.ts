@@ -1,6 +1,7 @@
 import { type Counted, isThenable, warn } from "../account";
 import { type AsyncHandle, AsyncHandleImpl, type AsyncLoan } from "../async-handle";
-import type { Handle, HandleImpl, Loan } from "../handle";
+import type { HolderFacts } from "../errors";
+import { type Handle, HandleImpl, type Loan } from "../handle";
 import { LateController, now, type Signal } from "../host";
 import type { StopListening } from "../map-options";
 import { lostReason } from "../map-refusals";
@@ -27,6 +28,13 @@ export interface CheckoutLoan<T> extends AsyncLoan<T> {
   readonly signal: Signal;
 }
 
+/** An account on a checkout that can be listed by name; its reference is weak, for what is dropped must be found. */
+interface Listed<T> {
+  readonly holder: string | undefined;
+  readonly since: number;
+  account: WeakRef<HandleImpl<T>>;
+}
+
 /**
  * One connection that has left the pool. It does not reach a handle, which the garbage collector must be able to find
  * dropped. Its signal is the checkout's.
@@ -38,9 +46,7 @@ export class Out<T> extends LateController {
   /** What it was lost by. */
   lost: { readonly reason: unknown } | undefined = undefined;
   counted: Counted<T> | undefined = undefined;
-  holder: string | undefined = undefined;
-  since = 0;
-  account: WeakRef<HandleImpl<T>> | undefined = undefined;
+  #listed: Listed<T>[] = [];
   #stopListening: StopListening | undefined = undefined;
 
   constructor(connection: T) {
@@ -71,10 +77,40 @@ export class Out<T> extends LateController {
 
   checkedOut(counted: Counted<T>, account: HandleImpl<T>, holder: string | undefined): void {
     this.counted = counted;
-    this.account = new WeakRef(account);
-    this.holder = holder;
-    this.since = now();
+    this.list(account, holder);
   }
+
+  /** A dup is told from the account it was made of, which may be given back before it. */
+  list(account: HandleImpl<T>, holder: string | undefined): void {
+    this.#listed = this.#listed.filter((listed, i) => i === 0 || owed(listed) > 0);
+    this.#listed.push({ holder, since: now(), account: new WeakRef(account) });
+  }
+
+  /** The account is a new one's from now on, under the same name. */
+  moved(from: HandleImpl<T>, to: HandleImpl<T>): void {
+    const listed = this.#listed.find(({ account }) => account.deref() === from);
+    if (listed !== undefined) listed.account = new WeakRef(to);
+  }
+
+  /** Who has not given it back yet. */
+  holders(): HolderFacts[] {
+    const { label = "", count = 0 } = this.counted ?? {};
+    const at = now();
+    const known = this.#listed.filter((listed) => owed(listed) > 0);
+    const holders: HolderFacts[] = known.map(({ holder, since, account }) => {
+      const opened = HandleImpl.record(account.deref() as HandleImpl<T>)?.sites().opened;
+      return { label, holder, heldFor: at - since, opened };
+    });
+    const [first] = this.#listed;
+    if (first === undefined || known.reduce((sum, listed) => sum + owed(listed), 0) >= count) return holders;
+    // Who asked for it, if his account was collected: dropped, in all likelihood. Else one that a loan or a weak handle gave.
+    const holder = first.account.deref() === undefined ? first.holder : undefined;
+    return [...holders, { label, holder, heldFor: at - first.since, opened: undefined }];
+  }
+}
+
+function owed<T>({ account }: Listed<T>): number {
+  return account.deref()?.owed ?? 0;
 }
 
 /** What fails inside the borrows of a checkout marks the connection. */
@@ -91,11 +127,15 @@ export class CheckoutImpl<T> extends AsyncHandleImpl<T> implements Checkout<T> {
   }
 
   override dup(holder?: string): Checkout<T> {
-    return this.#like(super.dup(holder));
+    const handle = super.dup(holder);
+    this.#out.list(accountOf(handle), holder);
+    return this.#like(handle);
   }
 
   override move(): Checkout<T> {
-    return this.#like(super.move());
+    const handle = super.move();
+    this.#out.moved(accountOf(this), accountOf(handle));
+    return this.#like(handle);
   }
 
   override borrow<R>(use: (connection: T, loan: CheckoutLoan<T>) => R): Promise<Awaited<R>> {
@@ -118,6 +158,10 @@ export class CheckoutImpl<T> extends AsyncHandleImpl<T> implements Checkout<T> {
 
   /** The account of a handle that was just made, under a handle that knows its checkout. */
   #like(handle: AsyncHandle<T>): Checkout<T> {
-    return new CheckoutImpl(AsyncHandleImpl.account(handle) as HandleImpl<T>, this.#out);
+    return new CheckoutImpl(accountOf(handle), this.#out);
   }
+}
+
+function accountOf<T>(handle: AsyncHandle<T>): HandleImpl<T> {
+  return AsyncHandleImpl.account(handle) as HandleImpl<T>;
 }

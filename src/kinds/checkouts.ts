@@ -12,7 +12,7 @@ import {
 } from "../errors";
 import { HandleImpl } from "../handle";
 import type { HandleMap } from "../handle-map";
-import { abortController, aborted, now, onGivingUp } from "../host";
+import { abortController, aborted, onGivingUp } from "../host";
 import { firstAccount, holding } from "../map-entry";
 import { type AcquireOptions, type CloseOptions, checkRange } from "../map-options";
 import { defineAsyncResource, familyOf } from "../resource";
@@ -123,12 +123,7 @@ class CheckoutsImpl<T> implements Checkouts<T> {
   }
 
   holders(): HolderFacts[] {
-    const at = now();
-    return [...this.#out].map(([{ label }, { holder, since, account }]) => {
-      const live = account?.deref();
-      const opened = live && HandleImpl.record(live)?.sites().opened;
-      return { label, holder, heldFor: at - since, opened };
-    });
+    return [...this.#out.values()].flatMap((out) => out.holders());
   }
 
   acquire(options: AcquireOptions = {}): Promise<Checkout<T>> {
@@ -259,7 +254,7 @@ class CheckoutsImpl<T> implements Checkouts<T> {
   #timeoutError(timeout: number): Error {
     const holders = this.holders();
     const others = this.#waiting.size - 1;
-    const who = holders.length === 0 ? "none is checked out" : `${holders.length} checked out, ${holding(holders)}`;
+    const who = holders.length === 0 ? "none is checked out" : `${this.size} checked out, ${holding(holders)}`;
     const ahead = others > 0 ? `; ${count(others, "other")} wait${others === 1 ? "s" : ""}` : "";
     return new AcquireTimeoutError(
       `Cannot acquire ${this.#kind}: none came within ${timeout} ms; ${who}${ahead}`,
@@ -269,7 +264,7 @@ class CheckoutsImpl<T> implements Checkouts<T> {
 
   #lateError(timeout: number): Error {
     const holders = this.holders();
-    const left = `${holders.length} not given back after ${timeout} ms: ${holding(holders)}`;
+    const left = `${this.size} not given back after ${timeout} ms: ${holding(holders)}`;
     return new MapClosedError(`Cannot close the checkouts of kind ${this.#kind}: ${left}`, this.#facts(holders));
   }
 
@@ -279,7 +274,7 @@ class CheckoutsImpl<T> implements Checkouts<T> {
   }
 
   #facts(holders: HolderFacts[]) {
-    const keys = holders.map(({ label }) => label);
+    const keys = [...this.#out.keys()].map(({ label }) => label);
     return { kind: this.#kind, label: "", refCount: holders.length, owed: 0, keys, holders };
   }
 }

@@ -156,6 +156,40 @@ describe("Checkout.signal", () => {
   });
 });
 
+describe("Checkouts.holders()", () => {
+  const make = () => checkouts({ acquire: () => ({}), release: () => {}, destroy: () => {}, label: () => "c1" });
+  const names = (pool: ReturnType<typeof make>) => pool.holders().map(({ label, holder }) => [label, holder]);
+
+  it("names who still holds a connection, not who asked for it and has given it back", async () => {
+    const pool = make();
+    const handle = await pool.acquire({ holder: "report" });
+    const cache = handle.dup("cache");
+    expect(names(pool)).toEqual([
+      ["c1", "report"],
+      ["c1", "cache"],
+    ]);
+    await handle.decrRef();
+    expect(names(pool)).toEqual([["c1", "cache"]]);
+    const late = await pool.close({ timeout: 1 }).catch((error: unknown) => error);
+    expect(String(late)).toMatch(/connection: 1 not given back after 1 ms: cache for \d+ ms$/);
+    expect(late).toMatchObject({ keys: ["c1"], refCount: 1 });
+    await cache.decrRef();
+    expect(names(pool)).toEqual([]);
+  });
+
+  it("follows an account that moves, and tells of one that a borrow or a weak handle gave", async () => {
+    const pool = make();
+    const handle = await pool.acquire({ holder: "report" });
+    const moved = handle.move();
+    expect(names(pool)).toEqual([["c1", "report"]]);
+    const kept = await moved.borrow((_, loan) => loan.dup("kept"));
+    await moved.decrRef();
+    expect(names(pool)).toEqual([["c1", undefined]]);
+    await kept.decrRef();
+    expect(pool.size).toBe(0);
+  });
+});
+
 describe("Checkout", () => {
   it("sends nothing on the wire through a handle that was given back while somebody else has the connection", async () => {
     await using server = await startSockets();
