@@ -72,7 +72,7 @@ export class KeyImpl<V> implements Key<V> {
   }
 
   get exists(): boolean {
-    return this.#open("look at").store.has(this.name);
+    return hasValue(this.#open("look at").store, this.name, "look at");
   }
 
   get type(): string {
@@ -89,13 +89,13 @@ export class KeyImpl<V> implements Key<V> {
     const { store } = this.#writable("set");
     if (value === undefined)
       throw new TypeError(`Cannot set key "${this.name}": undefined is no value, delete it instead`);
-    this.#synchronous("set", store.set(this.name, value));
+    synchronous("set", this.name, store.set(this.name, value));
   }
 
   delete(): boolean {
     const { store } = this.#writable("delete");
-    const existed = store.has(this.name);
-    if (existed) this.#synchronous("delete", store.delete(this.name));
+    const existed = hasValue(store, this.name, "delete");
+    if (existed) synchronous("delete", this.name, store.delete(this.name));
     return existed;
   }
 
@@ -150,12 +150,19 @@ export class KeyImpl<V> implements Key<V> {
     if (this.mode === "write") return home;
     throw new TypeError(`Cannot ${verb} key "${this.name} (read)": it was opened for reading`);
   }
+}
 
-  #synchronous(verb: string, returned: unknown): void {
-    if (!isThenable(returned)) return;
-    returned.then(ignore, ignore);
-    throw new TypeError(`Cannot ${verb} key "${this.name}": the store returned a promise, and keys are synchronous`);
-  }
+/** Whether the store has a value; a promise would say yes to every name. */
+export function hasValue<V>(store: KeyStore<V>, name: string, verb: string): boolean {
+  const found: unknown = store.has(name);
+  synchronous(verb, name, found);
+  return Boolean(found);
+}
+
+function synchronous(verb: string, name: string, returned: unknown): void {
+  if (!isThenable(returned)) return;
+  returned.then(ignore, ignore);
+  throw new TypeError(`Cannot ${verb} key "${name}": the store returned a promise, and keys are synchronous`);
 }
 
 /** What the type of a value is called unless the keyspace says otherwise. */

@@ -1,7 +1,7 @@
 import { suppress, unfit } from "../errors";
 import { Handle, type Loan } from "../handle";
 import { defineResource, type Resource, type ResourceStats } from "../resource";
-import { type Home, type Key, KeyImpl, type KeyStore, plainType, type TypeOf } from "./key";
+import { type Home, hasValue, type Key, KeyImpl, type KeyStore, plainType, type TypeOf } from "./key";
 
 /** How {@link Keyspace.open} opens. */
 export interface KeyOptions {
@@ -118,7 +118,7 @@ export const Keyspace: KeyspaceConstructor = class Keyspace<V> implements Keyspa
     if (mode !== "read" && mode !== "write") {
       throw unfit(`open key "${name}"`, 'mode "read" or "write"', mode);
     }
-    if (mode === "read" && !this.#home.store.has(name)) return undefined;
+    if (mode === "read" && !hasValue(this.#home.store, name, "open")) return undefined;
     return this.#keys.open(name, mode, notify) as Handle<unknown> as Handle<Key<V>>;
   }
 
@@ -142,7 +142,7 @@ export const Keyspace: KeyspaceConstructor = class Keyspace<V> implements Keyspa
   scan(visit: KeyVisitor<V>): void {
     const { store } = this.#home;
     if (typeof store.keys !== "function") throw new TypeError("Cannot scan: the store has no keys() to list its names");
-    for (const name of [...store.keys()]) if (store.has(name)) this.#lend(name, visit);
+    for (const name of [...store.keys()]) if (hasValue(store, name, "scan")) this.#lend(name, visit);
   }
 
   /** Lends a key that holds nothing for the time of one call. */

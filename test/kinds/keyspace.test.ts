@@ -290,6 +290,20 @@ describe("Keyspace", () => {
     keys.close(key);
   });
 
+  it("refuses a store that answers with a promise, which would have every name", () => {
+    const has = async () => false;
+    const store = { get: () => 1, set: () => {}, delete: () => {}, has, keys: () => ["a"] };
+    const keys = new Keyspace<number>({ store: store as never });
+    const refused = 'Cannot open key "a": the store returned a promise, and keys are synchronous';
+    expect(() => keys.open("a")).toThrow(refused);
+    expect(() => keys.scan(() => {})).toThrow("Cannot scan");
+    const key = keys.open("a", { mode: "write" });
+    expect(() => key.value.exists).toThrow("Cannot look at");
+    expect(() => key.value.delete()).toThrow("Cannot delete");
+    keys.close(key);
+    expect([keys.stats.live, keys.refCount("a")]).toEqual([0, 0]);
+  });
+
   it("refuses a mode that is none, a name that is none, and a store that is none", () => {
     const keys = new Keyspace();
     expect(() => keys.open("a", { mode: "append" as never })).toThrow(
