@@ -306,6 +306,8 @@ describe.concurrent("A lease", () => {
       return through(args);
     };
     await using leases = make({ nodes: [spied], ttl: 5000, renewEvery: 100, commandTimeout: 2000 });
+    // Its scripts are known before it is slowed down.
+    await (await leases.acquire("in flight")).decrRef();
     const handle = await leases.acquire("in flight");
     const { released, deadline } = handle.value;
     await until("it is renewed", () => handle.value.deadline > deadline);
@@ -331,6 +333,8 @@ describe.concurrent("A lease", () => {
       return pooled(args);
     };
     await using leases = make({ nodes: [counted], ttl: 3000, renewEvery: 100, commandTimeout: 150 });
+    // Its scripts are known before it is slowed down.
+    await (await leases.acquire("pooled")).decrRef();
     const handle = await leases.acquire("pooled");
     const { released, deadline } = handle.value;
     await until("it is renewed", () => handle.value.deadline > deadline);
