@@ -80,6 +80,6 @@ export class NoAnswer extends Error {
   override readonly name = "NoAnswer";
 
   constructor(command: string, ms: number) {
-    super(`${command} was not answered within ${ms} ms`);
+    super(`${command} was not answered within ${Math.round(ms)} ms`);
   }
 }

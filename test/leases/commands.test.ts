@@ -1,9 +1,16 @@
 import { createHash } from "node:crypto";
 import { describe, expect, it } from "vitest";
 import { LeaseTimeoutError } from "../../src/index";
+import { NoAnswer } from "../../src/leases/command";
 import type { SendCommand } from "../../src/leases/index";
 import * as scripts from "../../src/leases/scripts";
 import { keyOf, make, raw, send } from "./fixture";
+
+describe("NoAnswer", () => {
+  it("says in whole milliseconds how long was waited", () => {
+    expect(new NoAnswer("Release", 319.660942).message).toBe("Release was not answered within 320 ms");
+  });
+});
 
 describe("scripts", () => {
   it.each(Object.entries(scripts))("%s is known by the SHA-1 of its source", (_, script) => {
