@@ -64,7 +64,12 @@ export interface HandleMapOptions<K, T, V = T> {
    * returns stops listening, and is called when the value's free has settled.
    */
   readonly lost?: (value: T, lost: (error?: unknown) => void) => unknown;
-  /** How many values may be open at once, those being freed included. Idle ones make room, the longest unused first. @default Infinity */
+  /**
+   * How many values may be open at once, those being freed included. Idle ones make room, the longest unused first. An open
+   * that was given up makes room at once, for it may never end: what it still brings is freed, and is not counted.
+   *
+   * @default Infinity
+   */
   readonly max?: number;
   /** What becomes of an acquire when all values are in use: it waits (first come, first served), or fails with a {@link MapFullError}. @default "wait" */
   readonly whenFull?: "wait" | "throw";
@@ -84,7 +89,7 @@ export interface HandleMapStats<K> {
   readonly idle: number;
   /** Values the map no longer leads to, and that are not freed yet: invalidated ones in use, aborted opens, frees under way. */
   readonly leaving: number;
-  /** References owed, per key that has any. */
+  /** References owed, per key that has any: on what the map leads to, and not on values that are leaving. */
   readonly holders: ReadonlyMap<K, number>;
 }
 

@@ -35,7 +35,7 @@ export interface Key<V> {
    */
   delete(): boolean;
   /**
-   * Iterates over a list, a set or a hash. The key owns the iterator and ends it when it closes; a second call ends the
+   * Iterates over a list, a set or a hash that is a `Map`. The key owns the iterator and ends it when it closes; a second call ends the
    * first.
    *
    * @throws {TypeError} If the value cannot be iterated.
@@ -102,7 +102,7 @@ export class KeyImpl<V> implements Key<V> {
   iterate(): IterableIterator<unknown> {
     const value = this.#open("iterate over").store.get(this.name);
     if (typeof (value as Iterable<unknown> | undefined)?.[Symbol.iterator] !== "function") {
-      throw new TypeError(`Cannot iterate over key "${this.name}": it is ${this.type}`);
+      throw new TypeError(`Cannot iterate over key "${this.name}": it is ${this.type}, and not iterable`);
     }
     this.endIteration();
     const iterator = (value as unknown as Iterable<unknown>)[Symbol.iterator]();

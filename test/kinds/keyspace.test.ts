@@ -286,8 +286,22 @@ describe("Keyspace", () => {
     key.value.iterate();
     expect(second.next().done).toBe(true);
     key.value.set(1);
-    expect(() => key.value.iterate()).toThrow('Cannot iterate over key "a": it is number');
+    expect(() => key.value.iterate()).toThrow('Cannot iterate over key "a": it is number, and not iterable');
     keys.close(key);
+  });
+
+  it("iterates over a hash that is a Map, and says of any other that it is not iterable", () => {
+    const store = new Map<string, unknown>([
+      ["map", new Map([["a", 1]])],
+      ["plain", { a: 1 }],
+    ]);
+    const keys = new Keyspace({ store });
+    const [map, plain] = ["map", "plain"].map((name) => keys.open(name) as Handle<Key<unknown>>);
+    expect([map?.value.type, plain?.value.type]).toEqual(["hash", "hash"]);
+    expect([...(map?.value.iterate() ?? [])]).toEqual([["a", 1]]);
+    expect(() => plain?.value.iterate()).toThrow('Cannot iterate over key "plain": it is hash, and not iterable');
+    keys.close(map);
+    keys.close(plain);
   });
 
   it("refuses a store that answers with a promise, which would have every name", () => {
