@@ -80,9 +80,11 @@ export class Out<T> extends LateController {
     this.list(account, holder);
   }
 
-  /** A dup is told from the account it was made of, which may be given back before it. */
+  /** Accounts that have paid are forgotten now and then; the first is not, which tells whether it was dropped. */
   list(account: HandleImpl<T>, holder: string | undefined): void {
-    this.#listed = this.#listed.filter((listed, i) => i === 0 || owed(listed) > 0);
+    if (this.#listed.length > 2 * (this.counted?.count ?? 0) + 8) {
+      this.#listed = this.#listed.filter((listed, i) => i === 0 || owed(listed) > 0);
+    }
     this.#listed.push({ holder, since: now(), account: new WeakRef(account) });
   }
 
