@@ -168,8 +168,8 @@ export class Account implements ResourceRecord, AccountRecord {
     resource.refs -= this.owed;
     resource.firstClosed ??= this;
     more.by = this.holder ?? (more.context?.current.ended ? "the end of its context" : undefined);
-    // The end of a context is some calls further down.
-    more.closed = capture(this.family.detector.session, more.context === undefined ? "closeLimit" : "contextLimit");
+    // A context pays some calls further down.
+    more.closed = capture(this.family.detector.session, more.context === undefined ? "closeLimit" : "endLimit");
     this.owed = 0;
     this.family.detector.closed(this);
   }

@@ -1,7 +1,7 @@
 import { elapsed } from "./clock";
 import { Finds } from "./finds";
 import { checkOptions } from "./options";
-import { CLOSE_FRAMES, CONTEXT_FRAMES, type Depths, DUP_FRAMES, OPEN_FRAMES } from "./stack";
+import { CLOSE_FRAMES, type Depths, DUP_FRAMES, END_FRAMES, OPEN_FRAMES } from "./stack";
 import type { Leak, Level, TrackOptions } from "./types";
 
 /** A pattern of `suppress`, and how often it was of use. */
@@ -17,8 +17,8 @@ export class Session implements Depths {
   readonly depth: number;
   readonly openLimit: number = 0;
   readonly dupLimit: number = 0;
-  readonly contextLimit: number = 0;
   readonly closeLimit: number = 0;
+  readonly endLimit: number = 0;
   readonly budgeted: boolean;
   readonly budget: number;
   readonly quarantine: number;
@@ -39,8 +39,8 @@ export class Session implements Depths {
       this.openLimit = stackDepth + OPEN_FRAMES;
       // Less deep: who shared or closed is told from fewer frames than how the program came to open.
       this.dupLimit = Math.ceil(stackDepth / 2) + DUP_FRAMES;
-      this.contextLimit = Math.ceil(stackDepth / 3) + CONTEXT_FRAMES;
       this.closeLimit = Math.ceil(stackDepth / 3) + CLOSE_FRAMES;
+      this.endLimit = Math.ceil(stackDepth / 3) + END_FRAMES;
     }
     this.budget = budget;
     this.quarantine = quarantine;

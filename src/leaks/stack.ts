@@ -10,27 +10,25 @@ type Formatter = (error: Error, frames: readonly unknown[]) => unknown;
 const errors = Error as unknown as { stackTraceLimit?: unknown; prepareStackTrace?: Formatter };
 
 /** Frames of the library itself on top of a stack, from the user's call down to the capture. */
-export const OPEN_FRAMES = 6;
-export const DUP_FRAMES = 5;
+export const OPEN_FRAMES = 8;
+export const DUP_FRAMES = 7;
 export const CLOSE_FRAMES = 6;
-export const CONTEXT_FRAMES = 9;
+export const END_FRAMES = 10;
 
 /** What could not be recorded, for the report's blind spots. */
 export const stackTrouble = { formatterFailed: 0, lost: 0 };
 
-/** How many frames are captured where a resource is opened, where it gets another account, where its context ends, and elsewhere; 0 for none. */
+/** How many frames are captured where a resource is opened, gets another account, is paid by a context, and elsewhere; 0 for none. */
 export interface Depths {
   readonly openLimit: number;
   readonly dupLimit: number;
-  readonly contextLimit: number;
   readonly closeLimit: number;
+  readonly endLimit: number;
   /** Whether captures are timed. */
   readonly budgeted: boolean;
   /** Milliseconds that stacks have taken, where they are timed. */
   spent: number;
 }
-
-type Limit = "openLimit" | "dupLimit" | "contextLimit" | "closeLimit";
 
 /**
  * The stack of the caller, unread. It keeps the receivers of its frames alive, so whoever takes one must drop or read it
@@ -38,7 +36,10 @@ type Limit = "openLimit" | "dupLimit" | "contextLimit" | "closeLimit";
  *
  * One function, called from the record's own methods: every frame costs, the library's as much as the user's.
  */
-export function capture(depths: Depths | undefined, at: Limit): Error | undefined {
+export function capture(
+  depths: Depths | undefined,
+  at: "openLimit" | "dupLimit" | "closeLimit" | "endLimit",
+): Error | undefined {
   if (depths === undefined || depths.openLimit === 0) return undefined;
   const began = depths.budgeted ? elapsed() : 0;
   const before = errors.stackTraceLimit;
