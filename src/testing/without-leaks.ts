@@ -45,16 +45,19 @@ export function withoutLeaks<R>(body: () => R, options: LeakCheckOptions = {}): 
   if (!all.tellsApart) all.join("");
   let scope: Scope | undefined;
   let result: R;
+  let later: PromiseLike<unknown> | undefined;
   try {
     ({ scope, result } = all.run("", body));
+    // Whatever reading `then` throws must not leave the tracking on.
+    later = isThenable(result) ? result : undefined;
   } catch (error) {
     if (!all.tellsApart) all.leave();
-    stop();
+    stop(scope);
     throw error;
   }
   /** The scope to check: the body's own, or that of all bodies that overlapped when the last of them ends. */
   const end = (): Scope | undefined => (all.tellsApart ? scope : all.leave());
-  if (isThenable(result)) return checkLater(result, end, stop, options.grace ?? GRACE) as R;
+  if (later !== undefined) return checkLater(later, end, stop, options.grace ?? GRACE) as R;
   try {
     const ended = end();
     if (ended !== undefined) check(ended);

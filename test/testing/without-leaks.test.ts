@@ -39,6 +39,16 @@ describe("withoutLeaks()", () => {
     expect(leakReport().level).toBe("count");
   });
 
+  it("stops tracking where asking whether the result is a promise throws", () => {
+    const result = {
+      get then(): unknown {
+        throw new Error("no then");
+      },
+    };
+    expect(() => withoutLeaks(() => result)).toThrow("no then");
+    expect(leakReport().level).toBe("count");
+  });
+
   it("throws for a handle that is left open, with the report", () => {
     expect(() => withoutLeaks(() => leak("forgotten"))).toThrow(/held {2}key "forgotten" {2}1 of 1 still held/);
     closeAll();
