@@ -166,7 +166,7 @@ export interface TrackOptions {
   readonly level?: Level;
   /**
    * Hears of every leak once, from a macrotask of its own; without it a warning with code `LASTREF_LEAK` is emitted, once
-   * per site with counts. What it throws is emitted as a warning.
+   * per site with counts. What it throws is emitted as a warning. A refused call is in the report only.
    */
   readonly onLeak?: (leak: Leak) => void;
   /** Frames kept of a stack. @default 8 */

@@ -147,13 +147,15 @@ describe("the errors at level full", () => {
     });
   });
 
-  it("are listed in the report by what was called where", async () => {
-    const { report } = await tracked({}, () => {
+  it("are listed in the report by what was called where, and are no leaks that onLeak hears of", async () => {
+    const { leaks, report } = await tracked({}, async () => {
       const handle = open();
       handle.decrRef();
       for (let i = 0; i < 3; i++) refusalOf(() => handle.decrRef());
       refusalOf(() => handle.value);
+      await settle();
     });
+    expect(leaks).toEqual([]);
     expect(report).toContain("over-released  key  3 from one site");
     expect(report).toContain(`use-after-free  key "a"`);
   });
