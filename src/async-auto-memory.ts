@@ -1,7 +1,7 @@
 import { ASYNC_DISPOSE, DISPOSE, INSPECT, isThenable } from "./account";
 import { type AsyncHandle, AsyncHandleImpl, type AsyncLoan, OWN_ASYNC_DISPOSE } from "./async-handle";
 import { checkCallable, Deferred, ended, isObject, notOwned, takeDeferred } from "./auto-memory";
-import { received, suppress } from "./errors";
+import { received, suppress, unfit } from "./errors";
 import { type Handle, HandleImpl, type Loan, OWN_DISPOSE } from "./handle";
 import { OWNED, OwnedList, PAY } from "./owned-list";
 import type { AsyncResource, Resource } from "./resource";
@@ -184,6 +184,7 @@ export const AsyncAutoMemory: AsyncAutoMemoryConstructor = class AsyncAutoMemory
     ...args: A
   ): Handle<T> | Promise<AsyncHandle<T>> {
     this.#open("open");
+    if (typeof resource?.open !== "function") throw unfit("open", "a resource", resource);
     const opened = resource.open(...args);
     if (isThenable(opened)) return this.#ownLate(opened);
     if (this.#list !== undefined) return this.use(opened);
@@ -210,6 +211,7 @@ export const AsyncAutoMemory: AsyncAutoMemoryConstructor = class AsyncAutoMemory
   hold<T>(handle: Handle<T> | Loan<T>, holder?: string): Handle<T>;
   hold<T>(handle: AsyncHandle<T> | AsyncLoan<T> | Handle<T> | Loan<T>, holder?: string): AsyncHandle<T> | Handle<T> {
     this.#open("hold");
+    if (typeof handle?.dup !== "function") throw unfit("hold", "a handle or a loan", handle);
     return this.use(handle.dup(holder));
   }
 
@@ -264,6 +266,8 @@ export const AsyncAutoMemory: AsyncAutoMemoryConstructor = class AsyncAutoMemory
 };
 
 // ECMA-262: the two names are one function object.
+// A bundler renames a class that is called as what it is assigned to.
+Object.defineProperty(AsyncAutoMemory, "name", { value: "AsyncAutoMemory" });
 Object.defineProperty(AsyncAutoMemory.prototype, ASYNC_DISPOSE, {
   value: AsyncAutoMemory.prototype.disposeAsync,
   writable: true,

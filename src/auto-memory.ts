@@ -217,6 +217,7 @@ export const AutoMemory: AutoMemoryConstructor = class AutoMemory implements Aut
 
   open<T, A extends readonly unknown[]>(resource: Resource<T, A>, ...args: A): Handle<T> {
     const list = AutoMemory.#listOf(this, "open");
+    if (typeof resource?.open !== "function") throw unfit("open", "a resource", resource);
     const handle = resource.open(...args);
     if (this.#list === list && handle[DISPOSE] === OWN_DISPOSE && HandleImpl.own(handle, list, this.#record)) {
       return handle;
@@ -232,6 +233,7 @@ export const AutoMemory: AutoMemoryConstructor = class AutoMemory implements Aut
 
   hold<T>(handle: Handle<T> | Loan<T>, holder?: string): Handle<T> {
     AutoMemory.#listOf(this, "hold");
+    if (typeof handle?.dup !== "function") throw unfit("hold", "a handle or a loan", handle);
     return AutoMemory.#own(this, handle.dup(holder));
   }
 
@@ -295,6 +297,8 @@ export const AutoMemory: AutoMemoryConstructor = class AutoMemory implements Aut
 };
 
 // ECMA-262: the two names are one function object.
+// A bundler renames a class that is called as what it is assigned to.
+Object.defineProperty(AutoMemory, "name", { value: "AutoMemory" });
 Object.defineProperty(AutoMemory.prototype, DISPOSE, {
   value: AutoMemory.prototype.dispose,
   writable: true,

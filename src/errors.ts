@@ -201,16 +201,17 @@ export const SuppressedError: SuppressedErrorConstructor =
 
 function ownSuppressedError(): SuppressedErrorConstructor {
   // A function, not a class: the language's own can be called without `new`.
-  function SuppressedError(error: unknown, suppressed: unknown, message?: string): Error {
-    const made = Reflect.construct(Error, message === undefined ? [] : [message], new.target ?? SuppressedError);
+  function Made(error: unknown, suppressed: unknown, message?: string): Error {
+    const made = Reflect.construct(Error, message === undefined ? [] : [message], new.target ?? Made);
     return Object.defineProperties(made, { error: hidden(error), suppressed: hidden(suppressed) });
   }
-  SuppressedError.prototype = Object.create(Error.prototype, {
-    constructor: hidden(SuppressedError),
-    name: hidden("SuppressedError"),
+  const name = "SuppressedError";
+  Made.prototype = Object.create(Error.prototype, {
+    constructor: hidden(Made),
+    name: hidden(name),
     message: hidden(""),
   });
-  return Object.setPrototypeOf(SuppressedError, Error);
+  return Object.setPrototypeOf(Object.defineProperty(Made, "name", { value: name }), Error);
 }
 
 function hidden(value: unknown): PropertyDescriptor {
@@ -234,6 +235,11 @@ export function reasonOf(error: unknown, otherwise: string): string {
 /** The error of an argument that cannot be used: `Cannot listen: expected a function, received undefined`. */
 export function unfit(action: string, wanted: string, given: unknown): TypeError {
   return new TypeError(`Cannot ${action}: expected ${wanted}, received ${received(given)}`);
+}
+
+/** Refuses what has no members to read. */
+export function checkObject(action: string, given: unknown, wanted = "an object of options"): void {
+  if (typeof given !== "object" || given === null) throw unfit(action, wanted, given);
 }
 
 /** What was received, as an argument mistake's message says it. Nothing is read of an object: it may be a trap. */

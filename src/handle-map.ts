@@ -1,7 +1,14 @@
 import { ASYNC_DISPOSE, DISPOSE, INSPECT } from "./account";
 import type { AsyncHandle } from "./async-handle";
 import { isObject } from "./auto-memory";
-import { type AcquireTimeoutError, type MapClosedError, type MapCycleError, type MapFullError, unfit } from "./errors";
+import {
+  type AcquireTimeoutError,
+  checkObject,
+  type MapClosedError,
+  type MapCycleError,
+  type MapFullError,
+  unfit,
+} from "./errors";
 import { Entrance } from "./map-entrance";
 import { type Entry, HELD, IDLE, OPENING, QUEUED } from "./map-entry";
 import { Life } from "./map-life";
@@ -97,12 +104,13 @@ type Free<T> = (value: T) => PromiseLike<void> | void;
 /** The interface, by a name that the class expression does not take. */
 type Face<K, T> = HandleMap<K, T>;
 
-export const HandleMap: HandleMapConstructor = class HandleMap<K, T, V = T> implements Face<K, T> {
+export const HandleMap: HandleMapConstructor = class<K, T, V = T> implements Face<K, T> {
   readonly #life: Life<K, T, V>;
   readonly #entrance: Entrance<K, T, V>;
   readonly #entries: Map<K, Entry<K, T>>;
 
   constructor(options: HandleMapOptions<K, T, V>) {
+    checkObject("make a HandleMap", options);
     const { resource, kind = resource?.kind ?? "entry", free } = options;
     const { idle = 0, max = Infinity, maxAge = Infinity, whenFull = "wait" } = options;
     check("open", options.open, true);

@@ -1,5 +1,6 @@
 import { around, Counted, count, DISPOSE, INSPECT, Kind, nameOf, Owed, refuse, State, standing } from "./account";
 import {
+  checkObject,
   MovedError,
   RefCountError,
   RefOverflowError,
@@ -552,6 +553,7 @@ export const Handle = {
    * ```
    */
   of<T>(value: T, free: (value: T) => void, options: HandleOptions = {}): Handle<T> {
+    checkObject("make a handle", options);
     const { kind = "resource", label = "", bytes = 0 } = options;
     if (typeof free !== "function") {
       throw unfit(`make a handle of kind ${received(kind)}`, "a free function", free);
@@ -566,6 +568,7 @@ export const Handle = {
    * @throws {TypeError} If an option is of the wrong type.
    */
   immortal<T>(value: T, options: Omit<HandleOptions, "bytes"> = {}): Handle<T> {
+    checkObject("make a handle", options);
     const { kind = "resource", label = "" } = options;
     checkNames(kind, label, 0);
     return openHandle(new Kind<T>(kind, () => {}), value, label, 0, true);

@@ -4,6 +4,7 @@
  * Read from the global object at each call, so that a test runner's fake timers are seen. The types are the user's own
  * `AbortSignal` where his libraries declare one (DOM, @types/node), and what is needed of it where they do not.
  */
+import { unfit } from "./errors";
 
 interface MinimalSignal {
   readonly aborted: boolean;
@@ -117,4 +118,11 @@ export function onGivingUp(
 /** The signal among these that has aborted already, if any. */
 export function aborted(signals: readonly (Signal | undefined)[]): Signal | undefined {
   return signals.find((signal) => signal?.aborted);
+}
+
+export function checkSignal(action: string, signal: unknown): void {
+  if (signal === undefined) return;
+  if (typeof (signal as { addEventListener?: unknown } | null)?.addEventListener !== "function") {
+    throw unfit(action, "signal to be an AbortSignal", signal);
+  }
 }

@@ -1,6 +1,6 @@
 import { ASYNC_DISPOSE, ignore, warn } from "./account";
 import type { AsyncHandle } from "./async-handle";
-import { aborted, now, onGivingUp, type Signal } from "./host";
+import { aborted, checkSignal, now, onGivingUp, type Signal } from "./host";
 import { type Entry, HELD, IDLE, QUEUED, type Waiter } from "./map-entry";
 import type { Life } from "./map-life";
 import { type AcquireOptions, checkRange } from "./map-options";
@@ -40,6 +40,7 @@ export class Entrance<K, T, V> {
   enter(given: K, options: AcquireOptions | undefined, opener?: Entry<K, T>): Promise<AsyncHandle<T>> {
     try {
       const { signal, holder, timeout = Infinity } = options ?? NOTHING;
+      checkSignal("acquire", signal);
       if (timeout !== Infinity) checkRange("timeout", timeout, 0);
       const signals = signal === undefined && opener === undefined ? NO_SIGNALS : [signal, opener?.signal];
       const until = timeout === Infinity ? Infinity : now() + timeout;

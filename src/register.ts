@@ -18,7 +18,7 @@ import { leakReport } from "./leaks/report";
 import { trackLeaks } from "./leaks/tracking";
 import type { Level, Verdict } from "./leaks/types";
 
-const asked = process.env.LASTREF_LEAKS ?? "count";
+const asked = process.env.LASTREF_LEAKS || "count";
 const known: readonly string[] = ["count", "sampled", "full"];
 if (!known.includes(asked)) {
   process.emitWarning(

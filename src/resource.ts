@@ -1,7 +1,7 @@
 import { type Counted, ignore, isThenable, Kind, refuseAsync } from "./account";
 import { type AsyncHandle, AsyncHandleImpl } from "./async-handle";
 import { AsyncKind } from "./async-kind";
-import { reasonOf, unfit } from "./errors";
+import { checkObject, reasonOf, unfit } from "./errors";
 import { checkNames, type Handle, HandleImpl, openHandle, openPlain } from "./handle";
 import { realm } from "./tracker";
 
@@ -125,6 +125,7 @@ export class Family<T, A extends readonly unknown[]> {
   readonly plain: boolean;
 
   constructor(definition: AsyncResourceDefinition<T, A>, OfKind: typeof Kind) {
+    checkObject("define a kind", definition, "a definition");
     const { label, bytes, exclusive = false, watch = false } = definition;
     checkNames(definition.kind, "", typeof bytes === "number" ? bytes : 0);
     for (const name of ["free", "open", "label", "bytes"] as const) {
@@ -146,7 +147,9 @@ export class Family<T, A extends readonly unknown[]> {
     return openHandle(this.kind, value, this.labelOf(value, args), this.bytesOf(value, args));
   }
 
-  wrap(value: T, { label, immortal }: WrapOptions = {}): HandleImpl<T> {
+  wrap(value: T, options: WrapOptions = {}): HandleImpl<T> {
+    checkObject("wrap a value", options);
+    const { label, immortal } = options;
     const none = [] as unknown as A;
     const given = label ?? this.labelOf(value, none);
     checkNames(this.kind.name, given, 0);

@@ -559,7 +559,10 @@ describe("Handle.of()", () => {
     const wrong: [unknown[], RegExp][] = [
       [[1, undefined], /^Cannot make a handle of kind "resource": expected a free function, received undefined$/],
       [[1, {}], /expected a free function, received object/],
-      [[1, () => {}, { kind: "" }], /^Cannot name a resource: expected a kind that is a non-empty string, received ""$/],
+      [
+        [1, () => {}, { kind: "" }],
+        /^Cannot name a resource: expected a kind that is a non-empty string, received ""$/,
+      ],
       [[1, () => {}, { kind: 5 }], /received number 5$/],
       [[1, () => {}, { label: null }], /^Cannot name a resource: expected a label that is a string, received null$/],
       [[1, () => {}, { bytes: -1 }], /^Cannot name a resource: expected a size in bytes, received number -1$/],

@@ -1,4 +1,4 @@
-import { unfit } from "../errors";
+import { checkObject, unfit } from "../errors";
 import { HandleMap } from "../handle-map";
 import type { HandleMapOptions, OpenContext } from "../map-options";
 import { canonicalEndpoint, type Endpoint, type EndpointOptions, type EndpointRead, readEndpoint } from "./endpoint";
@@ -47,8 +47,9 @@ export interface ConnectionMapConstructor {
   readonly prototype: ConnectionMap<unknown>;
 }
 
-export const ConnectionMap: ConnectionMapConstructor = class ConnectionMap<T, V = T> extends HandleMap<Endpoint, T, V> {
+export const ConnectionMap: ConnectionMapConstructor = class<T, V = T> extends HandleMap<Endpoint, T, V> {
   constructor(options: ConnectionMapOptions<T, V>) {
+    checkObject("make a ConnectionMap", options);
     const { open, defaultPort, loopback, ...rest } = options;
     if (typeof open !== "function") {
       throw unfit("make a ConnectionMap", "open to be a function", open);

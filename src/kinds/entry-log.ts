@@ -1,6 +1,6 @@
 import { ASYNC_DISPOSE, DISPOSE, ignore, isThenable } from "../account";
 import { AutoMemory } from "../auto-memory";
-import { suppress, unfit } from "../errors";
+import { checkObject, suppress, unfit } from "../errors";
 import type { Handle } from "../handle";
 import { checkIndex, type LogEntry } from "./log-entry";
 
@@ -90,7 +90,7 @@ export interface EntryLogConstructor {
   readonly prototype: EntryLog;
 }
 
-export const EntryLog: EntryLogConstructor = class EntryLog implements EntryLog {
+export const EntryLog: EntryLogConstructor = class implements EntryLog {
   readonly #storage: EntryStorage | undefined;
   readonly #keepApplied: boolean;
   /** The memory's accounts, without holes. */
@@ -104,9 +104,11 @@ export const EntryLog: EntryLogConstructor = class EntryLog implements EntryLog 
   #ended: Promise<void> | undefined = undefined;
   readonly = false;
 
-  constructor({ storage, firstIndex = 1, keepApplied = true }: EntryLogOptions = {}) {
+  constructor(options: EntryLogOptions = {}) {
+    checkObject("make an EntryLog", options);
+    const { storage, firstIndex = 1, keepApplied = true } = options;
     for (const name of ["append", "truncate"] as const) {
-      if (storage === undefined || typeof storage[name] === "function") continue;
+      if (storage === undefined || typeof storage?.[name] === "function") continue;
       throw unfit("make an EntryLog", `a storage with ${name}()`, storage);
     }
     checkIndex("make an EntryLog", "firstIndex", firstIndex);

@@ -1,4 +1,4 @@
-import { suppress, unfit } from "../errors";
+import { checkObject, suppress, unfit } from "../errors";
 import { Handle, type Loan } from "../handle";
 import { defineResource, type Resource, type ResourceStats } from "../resource";
 import { type Home, hasValue, type Key, KeyImpl, type KeyStore, plainType, type TypeOf } from "./key";
@@ -84,15 +84,17 @@ export interface KeyspaceConstructor {
   readonly prototype: Keyspace<unknown>;
 }
 
-export const Keyspace: KeyspaceConstructor = class Keyspace<V> implements Keyspace<V> {
+export const Keyspace: KeyspaceConstructor = class<V> implements Keyspace<V> {
   readonly #home: Home<V>;
   readonly #keys: Resource<KeyImpl<V>, [name: string, mode: "read" | "write", notify: boolean]>;
   readonly #names = new Map<string, number>();
   readonly #listeners = new Set<{ readonly listener: ModifiedListener<V> }>();
 
-  constructor({ store = new Map<string, V>(), typeOf = plainType }: KeyspaceOptions<V> = {}) {
+  constructor(options: KeyspaceOptions<V> = {}) {
+    checkObject("make a Keyspace", options);
+    const { store = new Map<string, V>(), typeOf = plainType } = options;
     for (const name of ["get", "set", "delete", "has"] as const) {
-      if (typeof store[name] === "function") continue;
+      if (typeof store?.[name] === "function") continue;
       throw unfit("make a Keyspace", `a store with ${name}()`, store);
     }
     this.#home = { store, typeOf, closed: (key) => this.#closed(key) };

@@ -1,4 +1,4 @@
-import { unfit } from "../errors";
+import { checkObject, unfit } from "../errors";
 import type { Handle } from "../handle";
 import { defineResource, type ResourceStats } from "../resource";
 
@@ -26,14 +26,15 @@ const Entries = /* @__PURE__ */ defineResource<LogEntry, [LogEntry]>({
   bytes: ({ data }) => data?.length ?? 0,
 });
 
-export const logEntry: LogEntryOpener = /* @__PURE__ */ Object.defineProperty(
-  ({ index, term, type = "data", data }: Parameters<LogEntryOpener>[0]): Handle<LogEntry> => {
+export const logEntry: LogEntryOpener = /* @__PURE__ */ Object.defineProperties(
+  (given: Parameters<LogEntryOpener>[0]): Handle<LogEntry> => {
+    checkObject("make a log entry", given, "an object with index and term");
+    const { index, term, type = "data", data } = given;
     checkIndex("make a log entry", "index", index);
     checkIndex("make a log entry", "term", term);
     return Entries.open(Object.freeze({ index, term, type, data }));
   },
-  "stats",
-  { get: () => Entries.stats },
+  { name: { value: "logEntry" }, stats: { get: () => Entries.stats } },
 ) as LogEntryOpener;
 
 export function checkIndex(verb: string, name: string, index: unknown): void {

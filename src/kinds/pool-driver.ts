@@ -1,4 +1,4 @@
-import { type AcquireRefusedError, unfit } from "../errors";
+import { type AcquireRefusedError, checkObject, unfit } from "../errors";
 import type { Signal } from "../host";
 import { checkRange } from "../map-options";
 
@@ -36,6 +36,7 @@ export interface PoolDriver<T> {
 }
 
 export function checkDriver<T>(driver: PoolDriver<T>): void {
+  checkObject("make checkouts", driver, "a driver of the pool");
   for (const name of ["acquire", "release", "destroy", "label", "lost", "validate", "onError"] as const) {
     const given: unknown = driver[name];
     const required = name === "acquire" || name === "release" || name === "destroy";

@@ -1,5 +1,5 @@
 import { AsyncHandleImpl } from "../async-handle";
-import { reasonOf } from "../errors";
+import { checkObject, reasonOf } from "../errors";
 import { HandleImpl } from "../handle";
 import type { Account } from "./account-record";
 
@@ -10,6 +10,7 @@ import type { Account } from "./account-record";
  * @param hint What it was seen at; turned into a string at once.
  */
 export function touch(handle: object, hint: unknown): void {
+  checkObject("touch", handle, "a handle");
   // Every record is the detector's own, of whichever copy of the library.
   const record = HandleImpl.record(AsyncHandleImpl.account(handle) ?? handle) as Account | undefined;
   if (record !== undefined && record.owed > 0) record.touch(hintText(hint));

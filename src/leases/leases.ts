@@ -1,5 +1,6 @@
 import { ASYNC_DISPOSE, INSPECT } from "../account";
 import type { AsyncHandle } from "../async-handle";
+import { checkSignal } from "../host";
 import { type OpenedThere, realm } from "../tracker";
 import { Bids } from "./bids";
 import type { Hold } from "./hold";
@@ -8,7 +9,6 @@ import { Line, Waiter } from "./line";
 import type { Keys } from "./node";
 import {
   type AcquireOptions,
-  checkSignal,
   checkWait,
   type ForceOptions,
   type LeasesOptions,
@@ -88,7 +88,7 @@ export interface LeasesConstructor {
   readonly prototype: Leases;
 }
 
-export const Leases: LeasesConstructor = class Leases implements Leases {
+export const Leases: LeasesConstructor = class implements Leases {
   readonly #settings: Settings;
   readonly #quorum: Quorum;
   readonly #bids: Bids;
@@ -166,7 +166,7 @@ export const Leases: LeasesConstructor = class Leases implements Leases {
       const known = this.#lines.get(name);
       const keys = known?.keys ?? this.#settings.keysOf(name);
       const { signal } = options;
-      checkSignal(signal);
+      checkSignal("acquire a lease", signal);
       if (signal?.aborted) throw signal.reason;
       if (this.#closing !== undefined) throw closed(name);
       const line = known ?? this.#lineOf(name, keys);

@@ -1,4 +1,4 @@
-import { type LeaseLostError, received, unfit } from "../errors";
+import { checkObject, type LeaseLostError, received, unfit } from "../errors";
 import type { SendCommand } from "./command";
 import type { Keys } from "./node";
 import { now, type Signal } from "./platform";
@@ -121,6 +121,7 @@ export class Settings {
   readonly #renewEvery: number | undefined;
 
   constructor(options: LeasesOptions) {
+    checkObject("make leases", options);
     const { nodes, prefix = "lastref", ttl = 10_000, renewEvery, maxHold, fence, fenceTtl, heal } = options;
     if (!Array.isArray(nodes) || nodes.length === 0) {
       throw unfit("make leases", "nodes to be an array of at least one", nodes);
@@ -167,7 +168,9 @@ export class Settings {
   }
 
   /** The times of one lease, which may have a time to live or a deadline of its own. */
-  timesFor({ ttl, deadline }: ForceOptions): Times {
+  timesFor(options: ForceOptions): Times {
+    checkObject("acquire a lease", options);
+    const { ttl, deadline } = options;
     const times = ttl === undefined ? this.times : this.#timesOf(ttl, this.times.maxHold);
     return deadline === undefined ? times : { ...times, until: checkDeadline(deadline) };
   }
@@ -210,13 +213,6 @@ function checkDeadline(deadline: unknown): number {
   throw new Mistake(
     `Cannot acquire a lease: expected deadline to be a time of performance.now(), received ${typeof deadline === "number" ? deadline : received(deadline)}`,
   );
-}
-
-export function checkSignal(signal: unknown): void {
-  if (signal === undefined) return;
-  if (typeof (signal as { addEventListener?: unknown } | null)?.addEventListener !== "function") {
-    throw unfit("acquire a lease", "signal to be an AbortSignal", signal);
-  }
 }
 
 function whole(option: string, value: unknown, least = 1): number {

@@ -1,3 +1,4 @@
+import { unfit } from "../errors";
 import { leakError } from "./leak-error";
 import { GRACE, graceFor, reportOn, type Scope, scopes, trackFully } from "./scopes";
 import type { LeakCheckOptions } from "./without-leaks";
@@ -42,7 +43,11 @@ export async function checkScope(scope: Scope, grace: number): Promise<void> {
  * leakGuard({ beforeEach, afterEach });
  * ```
  */
-export function leakGuard({ beforeEach, afterEach }: Hooks, options: LeakCheckOptions = {}): void {
+export function leakGuard(hooks: Hooks, options: LeakCheckOptions = {}): void {
+  if (typeof hooks?.beforeEach !== "function" || typeof hooks.afterEach !== "function") {
+    throw unfit("guard against leaks", "the hooks beforeEach and afterEach", hooks);
+  }
+  const { beforeEach, afterEach } = hooks;
   trackFully();
   const grace = options.grace ?? GRACE;
   let later = false;
