@@ -6,7 +6,7 @@ import { checkRange } from "../map-options";
 export interface PoolDriver<T> {
   /** Takes a connection out of the pool. `signal` aborts when the caller has given up; one that arrives anyway is destroyed. */
   readonly acquire: (context: { readonly signal: Signal }) => T | PromiseLike<T>;
-  /** Puts a healthy connection back. */
+  /** Puts a healthy connection back. One that cannot be put back is destroyed; whoever gave it back hears of the failure. */
   readonly release: (connection: T) => unknown;
   /** Closes a connection that must not be used again, and takes it off the pool's books. */
   readonly destroy: (connection: T) => unknown;

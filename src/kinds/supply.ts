@@ -1,5 +1,5 @@
 import { isThenable, warn } from "../account";
-import { AcquireRefusedError } from "../errors";
+import { AcquireRefusedError, suppress } from "../errors";
 import { now, type Signal } from "../host";
 import { Out } from "./checkout";
 import type { PoolDriver } from "./pool-driver";
@@ -52,11 +52,12 @@ export class Supply<T> {
   /** Returns a healthy connection to the pool, and destroys any other. The failure is the caller's. */
   giveBack(out: Out<T>, healthy: boolean): unknown {
     const { connection } = out;
-    const { release, destroy } = this.#driver;
+    const { destroy } = this.#driver;
     this.leaving++;
     let returned: unknown;
     try {
-      returned = healthy && !out.broken && !this.#isTooOld(connection) ? release(connection) : destroy(connection);
+      const fit = healthy && !out.broken && !this.#isTooOld(connection);
+      returned = fit ? this.#release(connection) : destroy(connection);
     } catch (error) {
       this.#gone(out);
       throw error;
@@ -64,6 +65,32 @@ export class Supply<T> {
     if (isThenable(returned)) return Promise.resolve(returned).finally(() => this.#gone(out));
     this.#gone(out);
     return undefined;
+  }
+
+  /** Returns a connection. One that cannot be is destroyed, so that the pool does not wait for it; the failure stays. */
+  #release(connection: T): unknown {
+    const { release, destroy } = this.#driver;
+    const instead = (error: unknown): Promise<never> => {
+      const nest = (newer: unknown): never => {
+        throw suppress(newer, error);
+      };
+      let destroyed: unknown;
+      try {
+        destroyed = destroy(connection);
+      } catch (newer) {
+        return nest(newer);
+      }
+      if (!isThenable(destroyed)) throw error;
+      return Promise.resolve(destroyed).then(() => {
+        throw error;
+      }, nest);
+    };
+    try {
+      const returned = release(connection);
+      return isThenable(returned) ? Promise.resolve(returned).catch(instead) : returned;
+    } catch (error) {
+      return instead(error);
+    }
   }
 
   /** Destroys a connection that nobody has, or waits for. */
