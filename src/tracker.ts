@@ -1,5 +1,3 @@
-import type { ErrorFacts, LastrefError, Refusal } from "./errors";
-
 /**
  * The seam between the core and a leak detector.
  *
@@ -43,8 +41,15 @@ export interface AccountRecord {
   owned(context: ContextRecord | undefined): void;
   /** A context paid for the account, which still owes. */
   escaped(): void;
-  /** A call was refused: an over-release or a use after free. Makes the error, which says where the account was opened and closed. */
-  refused(Refusal: Refusal, message: string, facts: ErrorFacts): LastrefError;
+  /**
+   * A call was refused: an over-release or a use after free. Makes the error, which says where the account was opened and
+   * closed.
+   */
+  refused<F extends object, E extends Error>(
+    Refusal: new (message: string, facts: F) => E,
+    message: string,
+    facts: F,
+  ): E;
   sites(): Sites;
 }
 

@@ -1,6 +1,6 @@
-import type { ErrorFacts, LastrefError, Refusal } from "../errors";
 import type { AccountRecord, ContextRecord, ResourceRecord, Sites } from "../tracker";
 import { ticks } from "./clock";
+import type { Context } from "./context-record";
 import type { Detector } from "./detector";
 import { NOWHERE, type Place, Site, siteOf } from "./sites";
 import { capture } from "./stack";
@@ -190,7 +190,11 @@ export class Account implements ResourceRecord, AccountRecord {
     this.family.detector.escaped(this);
   }
 
-  refused(Refusal: Refusal, message: string, facts: ErrorFacts): LastrefError {
+  refused<F extends object, E extends Error>(
+    Refusal: new (message: string, facts: F) => E,
+    message: string,
+    facts: F,
+  ): E {
     const sites = this.sites();
     const error = new Refusal(withSites(message, sites), { ...facts, ...sites });
     this.family.detector.misused(this, error);
@@ -261,61 +265,5 @@ export class Account implements ResourceRecord, AccountRecord {
   /** For the collector's callback. */
   collected(): void {
     if (this.owed > 0) this.family.detector.dropped(this);
-  }
-}
-
-/** The record of one context. */
-export class Context implements ContextRecord {
-  readonly detector: Detector;
-  readonly id: number;
-  readonly at = ticks();
-  opened: Place;
-  readonly more = undefined;
-  ended = false;
-  lost = false;
-  /** Not private: what was moved may be another copy's. */
-  movedTo: Context | undefined = undefined;
-
-  constructor(detector: Detector, id: number) {
-    this.detector = detector;
-    this.id = id;
-    this.opened = capture(detector.session, "openLimit");
-    if (this.opened !== undefined) detector.awaitReading(this);
-  }
-
-  get over(): boolean {
-    return this.ended;
-  }
-
-  read(): void {
-    this.opened = this.detector.read(this.opened);
-  }
-
-  /** The context that owns now what this one owned. */
-  get current(): Context {
-    let context: Context = this;
-    while (context.movedTo !== undefined) context = context.movedTo;
-    return context;
-  }
-
-  end(): void {
-    this.ended = true;
-    this.opened = undefined;
-    this.detector.registry.unregister(this);
-  }
-
-  moved(to: ContextRecord | undefined): void {
-    this.end();
-    this.movedTo = to as Context | undefined;
-  }
-
-  collected(): void {
-    this.lost = true;
-    this.detector.contextDropped(this);
-  }
-
-  get site(): Site {
-    this.read();
-    return siteOf(this.opened) ?? NOWHERE;
   }
 }

@@ -1,7 +1,8 @@
 import { warn } from "../account";
 import { realm } from "../tracker";
-import type { Account, Context, Family } from "./account-record";
+import type { Account, Family } from "./account-record";
 import { soon } from "./clock";
+import type { Context } from "./context-record";
 import { Finds } from "./finds";
 import { leakOf } from "./leak";
 import type { Session } from "./session";

@@ -1,5 +1,6 @@
-import type { Account, Context } from "./account-record";
+import type { Account } from "./account-record";
 import { ticks } from "./clock";
+import type { Context } from "./context-record";
 import { CONTEXT } from "./finds";
 import { hintFor } from "./hints";
 import { type Place, type Site, siteOf } from "./sites";

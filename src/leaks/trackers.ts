@@ -1,6 +1,7 @@
 import type { OpenedThere, ResourceFacts, Tracker } from "../tracker";
-import { Account, Context } from "./account-record";
+import { Account } from "./account-record";
 import { elapsed } from "./clock";
+import { Context } from "./context-record";
 import type { Detector } from "./detector";
 import type { Session } from "./session";
 import { capture } from "./stack";
