@@ -265,9 +265,10 @@ export const AsyncAutoMemory: AsyncAutoMemoryConstructor = class AsyncAutoMemory
   }
 };
 
-// ECMA-262: the two names are one function object.
 // A bundler renames a class that is called as what it is assigned to.
 Object.defineProperty(AsyncAutoMemory, "name", { value: "AsyncAutoMemory" });
+
+// ECMA-262: the two names are one function object.
 Object.defineProperty(AsyncAutoMemory.prototype, ASYNC_DISPOSE, {
   value: AsyncAutoMemory.prototype.disposeAsync,
   writable: true,

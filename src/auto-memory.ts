@@ -296,9 +296,10 @@ export const AutoMemory: AutoMemoryConstructor = class AutoMemory implements Aut
   }
 };
 
-// ECMA-262: the two names are one function object.
 // A bundler renames a class that is called as what it is assigned to.
 Object.defineProperty(AutoMemory, "name", { value: "AutoMemory" });
+
+// ECMA-262: the two names are one function object.
 Object.defineProperty(AutoMemory.prototype, DISPOSE, {
   value: AutoMemory.prototype.dispose,
   writable: true,

@@ -48,7 +48,7 @@ export class OwnedList {
     this.left();
   }
 
-  /** Hands over everything for paying, from its end; entries that have left stand in it still. */
+  /** Hands over everything for paying, from its end, and is done; entries that have left stand in it still. */
   takeAll(): Entry[] {
     const entries = this.#entries;
     this.#entries = [];

@@ -51,14 +51,10 @@ const OPTIONAL: Record<string, (given: never) => unknown> = {
 describe.each(Object.entries({ ...CALLS, ...OPTIONAL }))("%s", (name, call) => {
   it.each(name in CALLS ? [undefined, null, 5] : [null, 5])("says that it cannot use %s", async (given) => {
     const opened = Key.stats.opened;
-    const error = await Promise.reject(new Error("nothing was thrown")).catch(async (none) => {
-      try {
-        await call(given as never);
-      } catch (thrown) {
-        return thrown;
-      }
-      throw none;
-    });
+    const error: unknown = await (async () => call(given as never))().then(
+      () => undefined,
+      (thrown: unknown) => thrown,
+    );
     expect(error).toBeInstanceOf(TypeError);
     expect((error as Error).message).toMatch(
       /^Cannot [a-zA-Z ]+: expected .+, received (undefined|null|number 5|object)$/,

@@ -35,8 +35,8 @@ export interface Key<V> {
    */
   delete(): boolean;
   /**
-   * Iterates over a list, a set or a hash that is a `Map`. The key owns the iterator and ends it when it closes; a second call ends the
-   * first.
+   * Iterates over a list, a set or a hash that is a `Map`. The key owns the iterator and ends it when it closes; a second
+   * call ends the first.
    *
    * @throws {TypeError} If the value cannot be iterated.
    */

@@ -70,20 +70,13 @@ export class Supply<T> {
   /** Returns a connection. One that cannot be is destroyed, so that the pool does not wait for it; the failure stays. */
   #release(connection: T): unknown {
     const { release, destroy } = this.#driver;
-    const instead = (error: unknown): Promise<never> => {
-      const nest = (newer: unknown): never => {
-        throw suppress(newer, error);
-      };
-      let destroyed: unknown;
+    const instead = async (error: unknown): Promise<never> => {
       try {
-        destroyed = destroy(connection);
+        await destroy(connection);
       } catch (newer) {
-        return nest(newer);
+        throw suppress(newer, error);
       }
-      if (!isThenable(destroyed)) throw error;
-      return Promise.resolve(destroyed).then(() => {
-        throw error;
-      }, nest);
+      throw error;
     };
     try {
       const returned = release(connection);

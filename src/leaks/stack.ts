@@ -18,7 +18,10 @@ export const END_FRAMES = 10;
 /** What could not be recorded, for the report's blind spots. */
 export const stackTrouble = { formatterFailed: 0, lost: 0 };
 
-/** How many frames are captured where a resource is opened, gets another account, is paid by a context, and elsewhere; 0 for none. */
+/**
+ * How many frames are captured where a resource is opened, where it gets another account, where a context pays for it, and
+ * elsewhere; 0 for none.
+ */
 export interface Depths {
   readonly openLimit: number;
   readonly dupLimit: number;

@@ -8,6 +8,7 @@ import type { Account } from "./account-record";
  * last are kept, the ones in between are thinned. On an account without a record it does nothing.
  *
  * @param hint What it was seen at; turned into a string at once.
+ * @throws {TypeError} If `handle` is no object.
  */
 export function touch(handle: object, hint: unknown): void {
   checkObject("touch", handle, "a handle");

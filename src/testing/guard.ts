@@ -32,9 +32,10 @@ export async function checkScope(scope: Scope, grace: number): Promise<void> {
  * Makes every test fail that leaves a handle open. It turns level `full` on and leaves it on.
  *
  * Call it below the file's own `afterEach` hooks, so that its check runs after them: runners run the hooks of a file in
- * the order they were made, after those of a `describe`. In node:test the order does not matter. Tests that overlap are reported as one group when the
- * last of them has ended; `withoutLeaks(body)` tells them apart.
+ * the order they were made, after those of a `describe`. In node:test the order does not matter. Tests that overlap are
+ * reported as one group when the last of them has ended; `withoutLeaks(body)` tells them apart.
  *
+ * @throws {TypeError} If a hook is missing.
  * @example With the runner's own hooks
  * ```ts
  * import { leakGuard } from "lastref/testing";
