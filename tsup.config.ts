@@ -6,6 +6,7 @@ const core = [
   "errors",
   "tracker",
   "account",
+  "flat",
   "owned-list",
   "loan",
   "handle",

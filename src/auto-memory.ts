@@ -1,8 +1,8 @@
 import { ASYNC_DISPOSE, around, DISPOSE, INSPECT, ignore, isThenable, warn } from "./account";
 import { received, suppress, unfit } from "./errors";
 import { type Handle, HandleImpl, type Loan, OWN_DISPOSE } from "./handle";
-import { type Entry, OWNED, OwnedList, PAY } from "./owned-list";
-import type { Resource } from "./resource";
+import { type Entry, OPEN_INTO, OWNED, OwnedList, PAY } from "./owned-list";
+import type { OpensInto, Resource } from "./resource";
 import { type ContextRecord, realm } from "./tracker";
 
 /**
@@ -217,12 +217,12 @@ export const AutoMemory: AutoMemoryConstructor = class AutoMemory implements Aut
 
   open<T, A extends readonly unknown[]>(resource: Resource<T, A>, ...args: A): Handle<T> {
     const list = AutoMemory.#listOf(this, "open");
-    if (typeof resource?.open !== "function") throw unfit("open", "a resource", resource);
-    const handle = resource.open(...args);
-    if (this.#list === list && handle[DISPOSE] === OWN_DISPOSE && HandleImpl.own(handle, list, this.#record)) {
-      return handle;
-    }
-    return AutoMemory.#own(this, handle);
+    const handle = (resource as Partial<OpensInto<T, A>> | undefined)?.[OPEN_INTO]?.(list, this.#record, ...args);
+    if (handle !== undefined && this.#list === list) return handle;
+    // Opened after the open itself has ended the context, or freed all it had; or not opened yet.
+    if (handle !== undefined) HandleImpl.disown(handle, list);
+    else if (typeof resource?.open !== "function") throw unfit("open", "a resource", resource);
+    return AutoMemory.#own(this, handle ?? resource.open(...args));
   }
 
   keep<T extends Disposable>(owned: T): T {

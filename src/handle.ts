@@ -10,6 +10,7 @@ import {
   UseAfterFreeError,
   unfit,
 } from "./errors";
+import type { Flat } from "./flat";
 import { LoanImpl } from "./loan";
 import {
   addOwner,
@@ -162,24 +163,38 @@ export interface HandleOptions {
   readonly bytes?: number;
 }
 
+/** What an account keeps that owes anything but one reference, that a context pays for, or that somebody writes down. */
+class Ledger {
+  owed: number;
+  owners: Owners;
+  readonly record: AccountRecord | undefined;
+
+  constructor(owed: number, owners: Owners, record: AccountRecord | undefined) {
+    this.owed = owed;
+    this.owners = owners;
+    this.record = record;
+  }
+}
+
+/** The ledger of every account that has closed and kept nothing else. */
+const CLOSED = new Ledger(0, undefined, undefined);
+
 /**
- * A handle, in one of two forms. Alone on a plain resource (no label, no size, nobody tracks), `#core` is the kind and
- * `#slot` the value: one object of 56 bytes. Otherwise `#core` is the {@link Counted} and `#slot` the account's record.
+ * A handle, in one of two forms, of 40 bytes. Alone on a plain resource (no label, no size, nobody tracks) `#core` is a
+ * {@link Flat} and `#slot` the value. Otherwise `#core` is the {@link Counted}, and `#slot` the account's {@link Ledger}:
+ * `undefined` if it owes one reference and nothing else is to be said.
  */
 export class HandleImpl<T> implements Handle<T>, Entry {
-  #core: Kind<T> | Counted<T>;
+  #core: Flat<T> | Counted<T>;
   #slot: unknown;
-  #owed = 1;
-  #owners: Owners = undefined;
 
-  constructor(core: Kind<T> | Counted<T>, slot: unknown) {
+  constructor(core: Flat<T> | Counted<T>, slot: unknown) {
     this.#core = core;
     this.#slot = slot;
   }
 
   get kind(): string {
-    const core = this.#core;
-    return core.flat ? core.name : core.kind.name;
+    return this.#core.kind.name;
   }
 
   get label(): string {
@@ -189,32 +204,31 @@ export class HandleImpl<T> implements Handle<T>, Entry {
 
   get value(): T {
     const core = this.#core;
-    if (this.#owed > 0) {
-      if (core.flat) return this.#slot as T;
-      if (core.usable) return core.value as T;
-    }
+    if (core.flat) return this.#slot as T;
+    if (core.usable && HandleImpl.#owes(this)) return core.value as T;
     throw HandleImpl.#refuse(this, "read");
   }
 
   get refCount(): number {
     const core = this.#core;
-    if (core.flat) return this.owed;
     return core.state === State.Immortal ? Infinity : core.count;
   }
 
   get owed(): number {
-    if (this.#owed <= 0) return 0;
-    return this.#core.flat || this.#core.state !== State.Immortal ? this.#owed : Infinity;
+    if (!HandleImpl.#owes(this)) return 0;
+    return this.#core.state === State.Immortal ? Infinity : HandleImpl.#owed(this);
   }
 
   get alive(): boolean {
-    return this.#owed > 0 && (this.#core.flat || this.#core.usable);
+    const core = this.#core;
+    return core.flat || (core.usable && HandleImpl.#owes(this));
   }
 
-  // Fields read again rather than kept in a constant, and the rest out of line: twice as fast in V8.
+  // The common cases of the next three stand here, in as few checks as there can be; the rest is out of line.
   incrRef(): this {
-    if (this.#owed > 0 && this.#core.flat && this.#owed < Owed.Most) {
-      this.#owed++;
+    const core = this.#core;
+    if (core.flat && core.extra >= 0 && core.extra < Owed.Most - 1) {
+      core.extra++;
       return this;
     }
     HandleImpl.#take(this);
@@ -223,30 +237,28 @@ export class HandleImpl<T> implements Handle<T>, Entry {
 
   decrRef(): boolean {
     const core = this.#core;
-    // One of several holders, of whom nobody keeps a record and whom no context owns.
-    const shared = core.state === State.Open && this.#owed === 1 && core.count > 1;
-    if (shared && this.#slot === undefined && this.#owners === undefined) {
-      this.#owed = 0;
+    if (this.#slot === undefined && core.count > 1 && core.state === State.Open) {
+      this.#slot = CLOSED;
       core.count--;
       return false;
     }
-    if (this.#owed > 1 && core.flat) {
-      this.#owed--;
+    if (core.flat && core.extra > 0) {
+      core.extra--;
       return false;
     }
-    return HandleImpl.#pay(this);
+    return HandleImpl.pay(this);
   }
 
   dup(holder?: string): Handle<T> {
     const core = this.#core;
-    // The common case, an untracked resource that is shared already, in as few checks as there can be.
-    if (this.#owed > 0 && core.state === State.Open && core.record === undefined && realm.tracker === undefined) {
-      if (core.count < Owed.Most) {
+    const ledger = this.#slot as Ledger | undefined;
+    if (core.state === State.Open && (ledger === undefined || ledger.owed > 0) && core.count < Owed.Most) {
+      if (core.record === undefined && core.realm.tracker === undefined) {
         core.count++;
         return new HandleImpl<T>(core, undefined);
       }
     }
-    return openAccount(HandleImpl.#usable(this, "dup"), holder, this.#owed);
+    return openAccount(HandleImpl.#usable(this, "dup"), holder, HandleImpl.#owed(this));
   }
 
   move(): Handle<T> {
@@ -259,7 +271,7 @@ export class HandleImpl<T> implements Handle<T>, Entry {
 
   borrow<R>(use: (value: T, loan: Loan<T>) => R): R {
     const counted = HandleImpl.lend(this, use);
-    const loan = new LoanImpl<T, Handle<T>>(counted, openAccount, HandleImpl.#record(this));
+    const loan = new LoanImpl<T, Handle<T>>(counted, openAccount, HandleImpl.record(this));
     return around(
       () => use(counted.value as T, loan),
       () => LoanImpl.end(loan),
@@ -267,14 +279,15 @@ export class HandleImpl<T> implements Handle<T>, Entry {
   }
 
   isSole(): boolean {
-    if (this.#owed === Owed.Moved) throw HandleImpl.#refuse(this, "ask for the only reference on");
     const core = this.#core;
-    if (core.flat) return this.#owed === 1;
-    return this.#owed === 1 && core.count === 1 && core.borrows === 0 && core.state === State.Open;
+    if (core.flat) return core.count === 1;
+    const owed = HandleImpl.#owed(this);
+    if (owed === Owed.Moved) throw HandleImpl.#refuse(this, "ask for the only reference on");
+    return owed === 1 && core.count === 1 && core.borrows === 0 && core.state === State.Open;
   }
 
   [DISPOSE](): void {
-    if (this.#owed > 0) HandleImpl.#pay(this);
+    if (HandleImpl.#owes(this)) HandleImpl.pay(this);
   }
 
   toString(): string {
@@ -286,48 +299,61 @@ export class HandleImpl<T> implements Handle<T>, Entry {
   }
 
   [OWNED](list: OwnedList): boolean {
-    return this.#owners === list || owns(this.#owners, list);
+    const core = this.#core;
+    return core.flat ? core.owner === list : owns(HandleImpl.#ledger(this)?.owners, list);
   }
 
   [PAY](list: OwnedList): void {
-    if (this.#owners === list) this.#owners = undefined;
-    else if (owns(this.#owners, list)) this.#owners = removeOwner(this.#owners, list);
-    else return;
-    if (this.#owed <= 0) return;
-    HandleImpl.#pay(this);
-    if (this.#owed > 0 && this.#owners === undefined) HandleImpl.#record(this)?.escaped();
+    const core = this.#core;
+    if (core.flat && core.extra <= 0) {
+      if (core.owner === list) HandleImpl.#free(this, core, undefined);
+      return;
+    }
+    if (!this[OWNED](list)) return;
+    const ledger = HandleImpl.#openLedger(this);
+    ledger.owners = removeOwner(ledger.owners, list);
+    if (ledger.owed <= 0) return;
+    HandleImpl.#payCounted(this, HandleImpl.counted(this));
+    if (ledger.owed > 0 && ledger.owners === undefined) ledger.record?.escaped();
   }
 
   /** Takes the handle into a context's list, unless it is none of ours or has nothing to pay. */
   static own(value: object, list: OwnedList, context: ContextRecord | undefined): boolean {
-    if (!(#owed in value)) return false;
-    if (value.#owed > 0) {
+    if (!(#slot in value)) return false;
+    const core = value.#core;
+    if (core.flat && core.owner === undefined && core.extra < 0) {
+      list.add(value);
+      value.#core = list.flatOf(core);
+    } else if (HandleImpl.#owes(value)) {
       // The list first: it looks for stale places of this handle, which are those that it does not own.
       list.add(value);
-      value.#owners = value.#owners === undefined ? list : addOwner(value.#owners, list);
-      if (context !== undefined) HandleImpl.#record(value)?.owned(context);
+      const ledger = HandleImpl.#openLedger(value);
+      ledger.owners = addOwner(ledger.owners, list);
+      if (context !== undefined) ledger.record?.owned(context);
     }
     return true;
   }
 
   /** Takes the handle out of a context's list, its newest place there first. */
   static disown(value: object, list: OwnedList): boolean {
-    if (!(#owed in value) || !owns(value.#owners, list)) return false;
-    if (Array.isArray(value.#owners)) list.remove((entry) => entry === value);
+    if (!(#slot in value) || !value[OWNED](list)) return false;
+    const ledger = HandleImpl.#openLedger(value);
+    if (Array.isArray(ledger.owners)) list.remove((entry) => entry === value);
     else list.takenOut(value);
-    value.#owners = removeOwner(value.#owners, list);
-    HandleImpl.#record(value)?.owned(undefined);
+    ledger.owners = removeOwner(ledger.owners, list);
+    ledger.record?.owned(undefined);
     return true;
   }
 
   static moved<T>(handle: HandleImpl<T>): HandleImpl<T> {
     if (!handle.alive) throw HandleImpl.#refuse(handle, "move");
     // Shared from now on: the spent handle still says what the resource owes.
-    const to = new HandleImpl<T>(HandleImpl.counted(handle), handle.#slot);
-    to.#owed = handle.#owed;
-    handle.#owed = Owed.Moved;
-    HandleImpl.#leave(handle);
-    HandleImpl.#record(to)?.moved(to);
+    const counted = HandleImpl.counted(handle);
+    const { owed, owners, record } = HandleImpl.#openLedger(handle);
+    const to = new HandleImpl<T>(counted, new Ledger(owed, undefined, record));
+    handle.#slot = new Ledger(Owed.Moved, undefined, record);
+    leaveAll(owners);
+    record?.moved(to);
     return to;
   }
 
@@ -341,24 +367,24 @@ export class HandleImpl<T> implements Handle<T>, Entry {
     return counted;
   }
 
-  /** The resource behind a handle, which is shared from now on. A flat one that was freed has none left. */
+  /** The resource behind a handle, which is shared from now on. */
   static counted<T>(handle: HandleImpl<T>): Counted<T> {
     const core = handle.#core;
     if (!core.flat) return core;
-    const { owed } = handle;
-    const counted = new Counted<T>(core, handle.#slot as T, "", 0, owed, owed === 0 ? State.Freed : State.Open);
-    handle.#slot = undefined;
+    const { kind, owner, count: owed } = core;
+    const counted = new Counted<T>(kind, handle.#slot as T, "", 0, owed, State.Open);
     handle.#core = counted;
+    handle.#slot = owner === undefined && owed === 1 ? undefined : new Ledger(owed, owner as Owners, undefined);
     return counted;
   }
 
   /** Closes the door of the handle's resource, if it is one of `kind`. */
   static revoke<T>(handle: unknown, kind: Kind<T>): Counted<T> {
-    if (typeof handle !== "object" || handle === null || !(#owed in handle)) {
+    if (typeof handle !== "object" || handle === null || !(#slot in handle)) {
       throw unfit("revoke", `a handle of kind "${kind.name}"`, handle);
     }
-    if (handle.#owed === Owed.Moved) throw HandleImpl.#refuse(handle, "revoke");
     const counted = HandleImpl.counted(handle);
+    if (HandleImpl.#owed(handle) === Owed.Moved) throw HandleImpl.#refuse(handle, "revoke");
     const mine = (counted.kind as unknown) === kind;
     if (!mine || counted.state === State.Immortal) {
       const why = mine ? "it is immortal" : `it was not opened by this resource definition ("${kind.name}")`;
@@ -371,7 +397,8 @@ export class HandleImpl<T> implements Handle<T>, Entry {
   /** Registers a new account with whoever keeps records of its resource. If that fails its reference is given back. */
   static track<T>(handle: HandleImpl<T>, counted: Counted<T>, holder?: string): void {
     try {
-      handle.#slot = counted.track(handle, holder);
+      const record = counted.track(handle, holder);
+      if (record !== undefined) handle.#slot = new Ledger(1, undefined, record);
     } catch (error) {
       counted.decrement();
       throw error;
@@ -379,7 +406,7 @@ export class HandleImpl<T> implements Handle<T>, Entry {
   }
 
   static record(handle: object): AccountRecord | undefined {
-    return #owed in handle ? HandleImpl.#record(handle) : undefined;
+    return #slot in handle ? HandleImpl.#ledger(handle)?.record : undefined;
   }
 
   /** `Handle<key "user:1 (write)", 2 references, 1 here>`, without touching the value. */
@@ -387,7 +414,7 @@ export class HandleImpl<T> implements Handle<T>, Entry {
     const counted = HandleImpl.counted(handle);
     const { state } = counted;
     let now = `${count(counted.count, "reference")}, ${handle.owed} here`;
-    if (handle.#owed === Owed.Moved) now = "moved";
+    if (HandleImpl.#owed(handle) === Owed.Moved) now = "moved";
     else if (state === State.Immortal) now = "immortal";
     else if (state & State.Revoked) now = "revoked";
     else if (state & State.Freed) now = "freed";
@@ -395,8 +422,28 @@ export class HandleImpl<T> implements Handle<T>, Entry {
     return `${name}<${nameOf(counted)}, ${now}>`;
   }
 
-  static #record<T>(handle: HandleImpl<T>): AccountRecord | undefined {
-    return handle.#core.flat ? undefined : (handle.#slot as AccountRecord | undefined);
+  /** Whether the account can pay. */
+  static #owes<T>(handle: HandleImpl<T>): boolean {
+    return HandleImpl.#owed(handle) > 0;
+  }
+
+  static #owed<T>(handle: HandleImpl<T>): number {
+    const core = handle.#core;
+    if (core.flat) return core.count;
+    const ledger = handle.#slot as Ledger | undefined;
+    return ledger === undefined ? 1 : ledger.owed;
+  }
+
+  static #ledger<T>(handle: HandleImpl<T>): Ledger | undefined {
+    return handle.#core.flat ? undefined : (handle.#slot as Ledger | undefined);
+  }
+
+  /** The ledger of an account that owes something, opened if it has none yet. */
+  static #openLedger<T>(handle: HandleImpl<T>): Ledger {
+    HandleImpl.counted(handle);
+    const ledger = (handle.#slot as Ledger | undefined) ?? new Ledger(1, undefined, undefined);
+    handle.#slot = ledger;
+    return ledger;
   }
 
   /** The resource, shared from now on, or the error that says why it cannot be used. */
@@ -411,7 +458,7 @@ export class HandleImpl<T> implements Handle<T>, Entry {
     const owed = handle.owed;
     let Refusal: Refusal = UseAfterFreeError;
     let why = standing(counted);
-    if (handle.#owed === Owed.Moved) {
+    if (HandleImpl.#owed(handle) === Owed.Moved) {
       Refusal = MovedError;
       why = "its account was moved to another handle";
     } else if (overdraft) {
@@ -420,55 +467,66 @@ export class HandleImpl<T> implements Handle<T>, Entry {
     } else if (counted.state & State.Revoked) Refusal = RevokedError;
     const what = `annot ${verb} ${nameOf(counted)}: ${why}`;
     const message = Refusal === RefCountError ? `decrRefCount against refcount <= 0: c${what}` : `C${what}`;
-    return refuse(Refusal, message, counted, owed, HandleImpl.#record(handle));
+    return refuse(Refusal, message, counted, owed, HandleImpl.record(handle));
   }
 
-  /** The account leaves every context that owns it. */
-  static #leave<T>(handle: HandleImpl<T>): void {
-    const owners = handle.#owners;
-    if (owners === undefined) return;
-    handle.#owners = undefined;
-    leaveAll(owners);
-  }
-
-  /** Takes one more reference on an account that is not flat, or the error that says why it cannot be. */
+  /** Takes one more reference, or the error that says why it cannot be. */
   static #take<T>(handle: HandleImpl<T>): void {
+    const core = handle.#core;
+    if (core.flat && core.extra < 0) {
+      handle.#core = core.counting();
+      return;
+    }
     const counted = HandleImpl.#usable(handle, "take another reference on");
     if (counted.state === State.Immortal) return;
-    addReference(counted, handle.#owed);
-    handle.#owed++;
-    HandleImpl.#record(handle)?.counted(1);
+    addReference(counted, HandleImpl.#owed(handle));
+    const ledger = HandleImpl.#openLedger(handle);
+    ledger.owed++;
+    ledger.record?.counted(1);
   }
 
   /** Gives back one reference: all state first, then the free. */
-  static #pay<T>(handle: HandleImpl<T>): boolean {
-    const owed = handle.#owed;
+  static pay<T>(handle: HandleImpl<T>): boolean {
     const core = handle.#core;
+    if (!core.flat) return HandleImpl.#payCounted(handle, core);
+    if (core.extra <= 0) return HandleImpl.#free(handle, core, core.owner);
+    core.extra--;
+    return false;
+  }
+
+  /** Pays the only reference of a flat account. */
+  static #free<T>(handle: HandleImpl<T>, core: Flat<T>, owner: Flat<T>["owner"]): true {
+    const value = handle.#slot as T;
+    handle.#core = core.gone;
+    handle.#slot = CLOSED;
+    owner?.left();
+    core.kind.free(value);
+    return true;
+  }
+
+  static #payCounted<T>(handle: HandleImpl<T>, counted: Counted<T>): boolean {
+    const ledger = handle.#slot as Ledger | undefined;
+    const owed = HandleImpl.#owed(handle);
     if (owed <= 0) return HandleImpl.#overdrawn(handle);
-    if (core.flat) {
-      handle.#owed = owed - 1;
-      if (owed > 1) return false;
-      const value = handle.#slot as T;
-      handle.#slot = undefined;
-      if (handle.#owners !== undefined) HandleImpl.#leave(handle);
-      core.free(value);
-      return true;
+    if (counted.state === State.Immortal) return false;
+    if (ledger === undefined) handle.#slot = CLOSED;
+    else {
+      ledger.owed = owed - 1;
+      if (owed > 1) ledger.record?.counted(-1);
+      else {
+        const { owners } = ledger;
+        ledger.owners = undefined;
+        leaveAll(owners);
+        ledger.record?.closed();
+      }
     }
-    if (core.state === State.Immortal) return false;
-    handle.#owed = owed - 1;
-    if (owed === 1 && handle.#owners !== undefined) HandleImpl.#leave(handle);
-    const record = handle.#slot as AccountRecord | undefined;
-    if (record !== undefined) {
-      if (owed > 1) record.counted(-1);
-      else record.closed();
-    }
-    return core.decrement();
+    return counted.decrement();
   }
 
   /** The assertion of Valkey's `decrRefCount`: the counts stay as they are, and `setPanic` says what becomes of it. */
   static #overdrawn<T>(handle: HandleImpl<T>): false {
     const error = HandleImpl.#refuse(handle, "give back", true);
-    if (handle.#owed === Owed.Moved || realm.panic === undefined) throw error;
+    if (HandleImpl.#owed(handle) === Owed.Moved || realm.panic === undefined) throw error;
     realm.panic(error);
     return false;
   }
@@ -514,10 +572,11 @@ export function openAccount<T>(counted: Counted<T>, holder?: string, asker = 0):
 }
 
 /** Opens the first account on a resource without label and size, of a synchronous kind nobody watches. */
-export function openPlain<T>(kind: Kind<T>, value: T): HandleImpl<T> {
+export function openPlain<T>(flat: Flat<T>, value: T): HandleImpl<T> {
+  const { kind } = flat;
   if (realm.tracker?.wants()) return openHandle(kind, value, "", 0, false, true);
   kind.countOpened();
-  return new HandleImpl<T>(kind, value);
+  return new HandleImpl<T>(flat, value);
 }
 
 /** Opens the first account on a resource that was just made. */

@@ -1,5 +1,9 @@
+import type { Flat } from "./flat";
+
 export const OWNED = Symbol("owned");
 export const PAY = Symbol("pay");
+/** Names the way to open a resource straight into a list. */
+export const OPEN_INTO = Symbol("open into");
 
 /** What a context keeps of one thing it pays for. */
 export interface Entry {
@@ -17,6 +21,8 @@ export interface Entry {
  * costs 8 bytes, and the list holds at most twice the live entries.
  */
 export class OwnedList {
+  /** The one of the flat accounts that it owns, of the kind that came last. */
+  #flat: Flat<unknown> | undefined = undefined;
   #entries: Entry[] = [];
   #gone = 0;
   /** Handles taken out alive: a stale place has to be given up before the same handle comes in again. */
@@ -27,11 +33,7 @@ export class OwnedList {
   }
 
   add(entry: Entry): void {
-    // One that goes out and in is among the newest.
-    if (this.#kept?.delete(entry)) {
-      this.#entries.splice(this.#entries.lastIndexOf(entry), 1);
-      this.#gone--;
-    }
+    if (this.#kept !== undefined) this.#giveUpPlace(entry);
     this.#entries.push(entry);
   }
 
@@ -48,6 +50,13 @@ export class OwnedList {
     this.left();
   }
 
+  /** What a flat account has when this list owns it. */
+  flatOf<T>(core: Flat<T>): Flat<T> {
+    let flat = this.#flat;
+    if (flat?.kind !== core.kind) this.#flat = flat = core.ownedBy(this) as Flat<unknown>;
+    return flat as Flat<T>;
+  }
+
   /** Hands over everything for paying, from its end, and is done; entries that have left stand in it still. */
   takeAll(): Entry[] {
     const entries = this.#entries;
@@ -60,6 +69,13 @@ export class OwnedList {
     const index = this.#entries.findLastIndex(matches);
     if (index >= 0) this.#entries.splice(index, 1);
     return index >= 0;
+  }
+
+  /** One that goes out and in is among the newest. */
+  #giveUpPlace(entry: Entry): void {
+    if (!this.#kept?.delete(entry)) return;
+    this.#entries.splice(this.#entries.lastIndexOf(entry), 1);
+    this.#gone--;
   }
 
   #sweep(): void {

@@ -2,8 +2,10 @@ import { type Counted, ignore, isThenable, Kind, refuseAsync } from "./account";
 import { type AsyncHandle, AsyncHandleImpl } from "./async-handle";
 import { AsyncKind } from "./async-kind";
 import { checkObject, reasonOf, unfit } from "./errors";
+import { Flat } from "./flat";
 import { checkNames, type Handle, HandleImpl, openHandle, openPlain } from "./handle";
-import { realm } from "./tracker";
+import { OPEN_INTO, type OwnedList } from "./owned-list";
+import { type ContextRecord, realm } from "./tracker";
 
 /** What a kind has opened and freed so far. Plain counters, always on; immortal resources are not in them. */
 export interface ResourceStats {
@@ -156,6 +158,14 @@ export class Family<T, A extends readonly unknown[]> {
     return openHandle(this.kind, value, given, this.bytesOf(value, none), immortal === true);
   }
 
+  /** Refuses a promise that a synchronous open returned; its value is freed when it arrives. */
+  checkArrived(value: unknown): void {
+    if (!isPromise(value) || this.open === undefined) return;
+    const { name, release } = this.kind;
+    // One chain, so that a lazy thenable is started once, and a failing free is heard as well.
+    throw refuseAsync(name, "", "open", Promise.resolve(value as PromiseLike<T>).then(release));
+  }
+
   stats(): ResourceStats {
     const { opened, freed, peak, bytes } = this.kind;
     return { live: opened - freed, opened, freed, peak, bytes };
@@ -182,18 +192,24 @@ export class Family<T, A extends readonly unknown[]> {
   }
 }
 
-class ResourceImpl<T, A extends readonly unknown[]> implements Resource<T, A> {
+/** A resource that can be opened straight into a context's list: no store and no question more than without one. */
+export interface OpensInto<T, A extends readonly unknown[]> {
+  /** `undefined`, and nothing opened, if this one cannot be. */
+  [OPEN_INTO](list: OwnedList, context: ContextRecord | undefined, ...args: A): Handle<T> | undefined;
+}
+
+class ResourceImpl<T, A extends readonly unknown[]> implements Resource<T, A>, OpensInto<T, A> {
   readonly kind: string;
   readonly #family: Family<T, A>;
   readonly #kind: Kind<T>;
   readonly #open: (...args: A) => T;
-  readonly #plain: boolean;
+  readonly #flat: Flat<T> | undefined;
 
   constructor(definition: ResourceDefinition<T, A>) {
     this.#family = new Family(definition, Kind);
     this.#kind = this.#family.kind;
     this.#open = definition.open ?? (identity as unknown as (...args: A) => T);
-    this.#plain = this.#family.plain;
+    this.#flat = this.#family.plain ? Flat.of(this.#kind) : undefined;
     this.kind = this.#kind.name;
   }
 
@@ -208,10 +224,26 @@ class ResourceImpl<T, A extends readonly unknown[]> implements Resource<T, A> {
   open(...args: A): Handle<T> {
     const open = this.#open;
     const value = open(...args);
-    if (typeof value === "object" && isPromise(value) && this.#family.open !== undefined) {
-      throw refuseLateValue(this.#kind, value);
+    if (typeof value === "object") this.#family.checkArrived(value);
+    return this.#flat === undefined ? this.#family.account(value, args) : openPlain(this.#flat, value);
+  }
+
+  /** Whoever overrides `open` is called there. */
+  [OPEN_INTO](list: OwnedList, context: ContextRecord | undefined, ...args: A): Handle<T> | undefined {
+    const flat = this.#flat;
+    if (flat === undefined || this.open !== OWN_OPEN) return undefined;
+    const open = this.#open;
+    const value = open(...args);
+    if (typeof value === "object") this.#family.checkArrived(value);
+    if (realm.tracker !== undefined) {
+      const handle = openPlain(flat, value);
+      HandleImpl.own(handle, list, context);
+      return handle;
     }
-    return this.#plain ? openPlain(this.#kind, value) : this.#family.account(value, args);
+    flat.kind.countOpened();
+    const handle = new HandleImpl<T>(list.flatOf(flat), value);
+    list.add(handle);
+    return handle;
   }
 
   wrap(value: T, options?: WrapOptions): Handle<T> {
@@ -222,6 +254,8 @@ class ResourceImpl<T, A extends readonly unknown[]> implements Resource<T, A> {
     HandleImpl.revoke(handle, this.#kind);
   }
 }
+
+const OWN_OPEN = ResourceImpl.prototype.open;
 
 /**
  * Defines a kind of resource: how it is opened, freed and named.
@@ -311,10 +345,3 @@ export function isPromise<T>(value: T): value is T & PromiseLike<T> {
 }
 
 const identity = <T>(value: T): T => value;
-
-/** The error of a synchronous open that returned a promise; the value is freed when it arrives. */
-function refuseLateValue<T>(kind: Kind<T>, returned: PromiseLike<T>): Error {
-  const { release } = kind;
-  // One chain, so that a lazy thenable is started once, and a failing free is heard as well.
-  return refuseAsync(kind.name, "", "open", Promise.resolve(returned).then(release));
-}

@@ -1,8 +1,9 @@
 import { describe, expect, it, vi } from "vitest";
 import { AutoMemory } from "../src/auto-memory";
-import { RefCountError, SuppressedError, UseAfterFreeError } from "../src/errors";
+import { AsyncFreeError, RefCountError, SuppressedError, UseAfterFreeError } from "../src/errors";
 import { Handle } from "../src/handle";
 import { defineAsyncResource, defineResource } from "../src/resource";
+import { realm } from "../src/tracker";
 import { caught } from "./support/caught";
 import { expectEnded, expectNothingOwned, itBehavesAsDisposable } from "./support/contracts";
 import { RecordingTracker } from "./support/recording-tracker";
@@ -132,6 +133,106 @@ describe("AutoMemory.dispose()", () => {
     memory.defer(() => expect(() => memory.use(late)).toThrow(ReferenceError));
     memory.dispose();
     expect([late.owed, log]).toEqual([1, []]);
+  });
+});
+
+describe("AutoMemory.open()", () => {
+  it("pays for each kind by its own free, in whichever turn they were opened", () => {
+    const { log, Key } = logged();
+    const Digit = defineResource({ kind: "digit", free: (n: number) => void log.push(`digit ${n}`) });
+    const memory = new AutoMemory();
+    const [, one] = [memory.open(Key, "a"), memory.open(Digit, 1), memory.open(Key, "b"), memory.open(Digit, 2)];
+    expect([memory.size, String(one)]).toEqual([4, "Handle<digit, 1 reference, 1 here>"]);
+    memory.dispose();
+    expect(log).toEqual(["digit 2", "b", "digit 1", "a"]);
+    expect([Key.stats.live, Digit.stats.live]).toEqual([0, 0]);
+  });
+
+  it("pays one reference of each; the others stay with the account", () => {
+    const { log, Key } = logged();
+    const memory = new AutoMemory();
+    const handle = memory.open(Key, "a").incrRef().incrRef();
+    expect([handle.owed, handle.refCount, handle.isSole(), handle.decrRef()]).toEqual([3, 3, false, false]);
+    const other = memory.open(Key, "b");
+    expect([other.owed, other.isSole()]).toEqual([1, true]);
+    memory.dispose();
+    expect([handle.owed, handle.value, other.alive, log]).toEqual([1, "a", false, ["b"]]);
+    expect([handle.decrRef(), log]).toEqual([true, ["b", "a"]]);
+  });
+
+  it("calls an open that was overridden, and owns what it returned", () => {
+    const { log, Key } = logged();
+    const spied = vi.spyOn(Key, "open");
+    const memory = new AutoMemory();
+    memory.open(Key, "a");
+    expect([spied.mock.calls, spied.mock.contexts[0], memory.size]).toEqual([[["a"]], Key, 1]);
+    memory.dispose();
+    expect(log).toEqual(["a"]);
+  });
+
+  it("owns what an open that freed all it had opens, once", () => {
+    const { log, Key } = logged();
+    const memory = new AutoMemory();
+    memory.open(Key, "before");
+    const Clearing = defineResource({ kind: "key", open: () => memory.freeAll(), free: () => void log.push("after") });
+    const handle = memory.open(Clearing);
+    expect([log, handle.owed, memory.size]).toEqual([["before"], 1, 1]);
+    memory.dispose();
+    expect([log, handle.alive]).toEqual([["before", "after"], false]);
+    const tracker = new RecordingTracker();
+    tracker.during(() => {
+      const tracked = new AutoMemory();
+      const Again = defineResource({ kind: "key", open: () => tracked.freeAll(), free: () => {} });
+      const kept = tracked.open(Again).incrRef();
+      tracked.dispose();
+      expect([kept.owed, tracker.log.at(-1)]).toEqual([1, "#1 escaped"]);
+      kept.decrRef();
+    });
+  });
+
+  it("refuses what an open that moved the context away opens, and frees it at once", () => {
+    const { log, Key } = logged();
+    const memory = new AutoMemory();
+    memory.open(Key, "before");
+    const moved: AutoMemory[] = [];
+    const Moving = defineResource({
+      kind: "key",
+      open: () => void moved.push(memory.move()),
+      free: () => void log.push("at once"),
+    });
+    expect(() => memory.open(Moving)).toThrow(/^Cannot use: the context has ended, it was disposed or moved$/);
+    expect([log, Moving.stats.live, moved[0]?.size]).toEqual([["at once"], 0, 1]);
+    moved[0]?.dispose();
+    expect(log).toEqual(["at once", "before"]);
+  });
+
+  it("refuses the promise of a synchronous open, and frees what arrives late", async () => {
+    const { log } = logged();
+    const Late = defineResource({ kind: "late", open: async () => "value", free: () => void log.push("freed") });
+    const memory = new AutoMemory();
+    expect(() => memory.open(Late)).toThrow(AsyncFreeError);
+    expect([memory.size, Late.stats.opened]).toEqual([0, 0]);
+    await vi.waitFor(() => expect(log).toEqual(["freed"]));
+  });
+
+  it("writes down what an open opens that has switched tracking on", () => {
+    const tracker = new RecordingTracker();
+    const { log } = logged();
+    const memory = new AutoMemory();
+    const before = realm.tracker;
+    const open = (): string => {
+      realm.tracker = tracker;
+      return "on";
+    };
+    const Switching = defineResource({ kind: "switch", open, free: () => void log.push("off") });
+    try {
+      memory.open(Switching);
+      expect([tracker.log, memory.size]).toEqual([["opened switch", "#1 account"], 1]);
+      memory.dispose();
+      expect([tracker.log.slice(2), log]).toEqual([["#1 closed", "freed"], ["off"]]);
+    } finally {
+      realm.tracker = before;
+    }
   });
 });
 

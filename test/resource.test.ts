@@ -283,6 +283,20 @@ describe.each([
     expect(() => Key.revoke(shared)).toThrow(TypeError);
   });
 
+  it("has no say in what is freed already: revoking one of those changes neither it nor another", async () => {
+    const Key = make();
+    const [first, second] = [await Key.open("a"), await Key.open("b")];
+    await first.decrRef();
+    await second.decrRef();
+    await Key.revoke(first as never);
+    for (const handle of [first, second]) {
+      expect([handle.owed, handle.refCount, handle.alive, handle.isSole()]).toEqual([0, 0, false, false]);
+      expect(() => handle.value).toThrow(/^Cannot read key: it was freed$/);
+      expect(String(handle)).toMatch(/Handle<key, freed>$/);
+    }
+    expect(Key.stats).toMatchObject({ opened: 2, freed: 2 });
+  });
+
   it("revokes its own resources only, and says why it does not", async () => {
     const Key = make();
     const mine = await Key.open("v");

@@ -41,6 +41,17 @@ describe("the errors at level full", () => {
     });
   });
 
+  it("say of an account that was moved where it was opened", async () => {
+    await tracked({}, () => {
+      const handle = open();
+      const opened = lineHere() - 1;
+      const moved = handle.move();
+      expect(refusalOf(() => handle.value).opened).toContain(`records.test.ts:${opened}`);
+      moved.decrRef();
+      expect(refusalOf(() => handle.decrRef()).closed).toContain("records.test.ts");
+    });
+  });
+
   it("name the end of a context as the closer", async () => {
     await tracked({}, () => {
       const memory = new AutoMemory();
