@@ -143,8 +143,10 @@ export enum State {
  * that stops being enough.
  */
 export class Counted<T> implements ResourceFacts {
-  /** On the prototype, where V8 takes it for a constant: a binding of another file is looked up and checked at each use. */
+  // These two on the prototype, where V8 takes them for constants: a file's bindings are looked up at each use.
   declare readonly realm: typeof realm;
+  /** The ledger (see `HandleImpl`) of every account that has closed and kept nothing else. */
+  declare readonly closed: object;
   readonly kind: Kind<T>;
   value: T | undefined;
   readonly label: string;

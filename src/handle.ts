@@ -176,8 +176,7 @@ class Ledger {
   }
 }
 
-/** The ledger of every account that has closed and kept nothing else. */
-const CLOSED = new Ledger(0, undefined, undefined);
+Object.defineProperty(Counted.prototype, "closed", { value: new Ledger(0, undefined, undefined) });
 
 /**
  * A handle, in one of two forms, of 40 bytes. Alone on a plain resource (no label, no size, nobody tracks) `#core` is a
@@ -238,7 +237,7 @@ export class HandleImpl<T> implements Handle<T>, Entry {
   decrRef(): boolean {
     const core = this.#core;
     if (this.#slot === undefined && core.count > 1 && core.state === State.Open) {
-      this.#slot = CLOSED;
+      this.#slot = core.closed;
       core.count--;
       return false;
     }
@@ -496,11 +495,12 @@ export class HandleImpl<T> implements Handle<T>, Entry {
 
   /** Pays the only reference of a flat account. */
   static #free<T>(handle: HandleImpl<T>, core: Flat<T>, owner: Flat<T>["owner"]): true {
+    const { kind, gone } = core;
     const value = handle.#slot as T;
-    handle.#core = core.gone;
-    handle.#slot = CLOSED;
+    handle.#core = gone;
+    handle.#slot = gone.closed;
     owner?.left();
-    core.kind.free(value);
+    kind.free(value);
     return true;
   }
 
@@ -509,7 +509,7 @@ export class HandleImpl<T> implements Handle<T>, Entry {
     const owed = HandleImpl.#owed(handle);
     if (owed <= 0) return HandleImpl.#overdrawn(handle);
     if (counted.state === State.Immortal) return false;
-    if (ledger === undefined) handle.#slot = CLOSED;
+    if (ledger === undefined) handle.#slot = counted.closed;
     else {
       ledger.owed = owed - 1;
       if (owed > 1) ledger.record?.counted(-1);
