@@ -163,7 +163,7 @@ export interface HandleOptions {
   readonly bytes?: number;
 }
 
-/** What an account keeps that owes anything but one reference, that a context pays for, or that somebody writes down. */
+/** What an account keeps that owes anything but one reference, or that a context pays for. */
 class Ledger {
   owed: number;
   owners: Owners;
@@ -180,8 +180,8 @@ Object.defineProperty(Counted.prototype, "closed", { value: new Ledger(0, undefi
 
 /**
  * A handle, in one of two forms, of 40 bytes. Alone on a plain resource (no label, no size, nobody tracks) `#core` is a
- * {@link Flat} and `#slot` the value. Otherwise `#core` is the {@link Counted}, and `#slot` the account's {@link Ledger}:
- * `undefined` if it owes one reference and nothing else is to be said.
+ * {@link Flat} and `#slot` the value. Otherwise `#core` is the {@link Counted}, and `#slot` the account's {@link Ledger}; if
+ * it owes one reference and no context pays for it, it needs none, and `#slot` is its record if somebody writes it down.
  */
 export class HandleImpl<T> implements Handle<T>, Entry {
   #core: Flat<T> | Counted<T>;
@@ -299,7 +299,7 @@ export class HandleImpl<T> implements Handle<T>, Entry {
 
   [OWNED](list: OwnedList): boolean {
     const core = this.#core;
-    return core.flat ? core.owner === list : owns(HandleImpl.#ledger(this)?.owners, list);
+    return core.flat ? core.owner === list : owns(HandleImpl.#owners(this), list);
   }
 
   [PAY](list: OwnedList): void {
@@ -312,7 +312,7 @@ export class HandleImpl<T> implements Handle<T>, Entry {
     const ledger = HandleImpl.#openLedger(this);
     ledger.owners = removeOwner(ledger.owners, list);
     if (ledger.owed <= 0) return;
-    HandleImpl.#payCounted(this, HandleImpl.counted(this));
+    HandleImpl.pay(this);
     if (ledger.owed > 0 && ledger.owners === undefined) ledger.record?.escaped();
   }
 
@@ -396,8 +396,7 @@ export class HandleImpl<T> implements Handle<T>, Entry {
   /** Registers a new account with whoever keeps records of its resource. If that fails its reference is given back. */
   static track<T>(handle: HandleImpl<T>, counted: Counted<T>, holder?: string): void {
     try {
-      const record = counted.track(handle, holder);
-      if (record !== undefined) handle.#slot = new Ledger(1, undefined, record);
+      handle.#slot = counted.track(handle, holder);
     } catch (error) {
       counted.decrement();
       throw error;
@@ -405,7 +404,9 @@ export class HandleImpl<T> implements Handle<T>, Entry {
   }
 
   static record(handle: object): AccountRecord | undefined {
-    return #slot in handle ? HandleImpl.#ledger(handle)?.record : undefined;
+    if (!(#slot in handle) || handle.#core.flat) return undefined;
+    const slot = handle.#slot as Ledger | AccountRecord | undefined;
+    return slot instanceof Ledger ? slot.record : slot;
   }
 
   /** `Handle<key "user:1 (write)", 2 references, 1 here>`, without touching the value. */
@@ -429,18 +430,21 @@ export class HandleImpl<T> implements Handle<T>, Entry {
   static #owed<T>(handle: HandleImpl<T>): number {
     const core = handle.#core;
     if (core.flat) return core.count;
-    const ledger = handle.#slot as Ledger | undefined;
-    return ledger === undefined ? 1 : ledger.owed;
+    const ledger = handle.#slot;
+    return ledger instanceof Ledger ? ledger.owed : 1;
   }
 
-  static #ledger<T>(handle: HandleImpl<T>): Ledger | undefined {
-    return handle.#core.flat ? undefined : (handle.#slot as Ledger | undefined);
+  static #owners<T>(handle: HandleImpl<T>): Owners {
+    const ledger = handle.#slot;
+    return ledger instanceof Ledger ? ledger.owners : undefined;
   }
 
-  /** The ledger of an account that owes something, opened if it has none yet. */
+  /** The ledger of an account, opened if it has none yet. */
   static #openLedger<T>(handle: HandleImpl<T>): Ledger {
     HandleImpl.counted(handle);
-    const ledger = (handle.#slot as Ledger | undefined) ?? new Ledger(1, undefined, undefined);
+    const slot = handle.#slot as Ledger | AccountRecord | undefined;
+    if (slot instanceof Ledger) return slot;
+    const ledger = new Ledger(1, undefined, slot);
     handle.#slot = ledger;
     return ledger;
   }
@@ -487,10 +491,27 @@ export class HandleImpl<T> implements Handle<T>, Entry {
   /** Gives back one reference: all state first, then the free. */
   static pay<T>(handle: HandleImpl<T>): boolean {
     const core = handle.#core;
-    if (!core.flat) return HandleImpl.#payCounted(handle, core);
-    if (core.extra <= 0) return HandleImpl.#free(handle, core, core.owner);
-    core.extra--;
-    return false;
+    if (core.flat) {
+      if (core.extra <= 0) return HandleImpl.#free(handle, core, core.owner);
+      core.extra--;
+      return false;
+    }
+    const owed = HandleImpl.#owed(handle);
+    if (owed <= 0) return HandleImpl.#overdrawn(handle);
+    if (core.state === State.Immortal) return false;
+    if (handle.#slot === undefined) handle.#slot = core.closed;
+    else {
+      const ledger = HandleImpl.#openLedger(handle);
+      ledger.owed = owed - 1;
+      if (owed > 1) ledger.record?.counted(-1);
+      else {
+        const { owners } = ledger;
+        ledger.owners = undefined;
+        leaveAll(owners);
+        ledger.record?.closed();
+      }
+    }
+    return core.decrement();
   }
 
   /** Pays the only reference of a flat account. */
@@ -502,25 +523,6 @@ export class HandleImpl<T> implements Handle<T>, Entry {
     owner?.left();
     kind.free(value);
     return true;
-  }
-
-  static #payCounted<T>(handle: HandleImpl<T>, counted: Counted<T>): boolean {
-    const ledger = handle.#slot as Ledger | undefined;
-    const owed = HandleImpl.#owed(handle);
-    if (owed <= 0) return HandleImpl.#overdrawn(handle);
-    if (counted.state === State.Immortal) return false;
-    if (ledger === undefined) handle.#slot = counted.closed;
-    else {
-      ledger.owed = owed - 1;
-      if (owed > 1) ledger.record?.counted(-1);
-      else {
-        const { owners } = ledger;
-        ledger.owners = undefined;
-        leaveAll(owners);
-        ledger.record?.closed();
-      }
-    }
-    return counted.decrement();
   }
 
   /** The assertion of Valkey's `decrRefCount`: the counts stay as they are, and `setPanic` says what becomes of it. */
