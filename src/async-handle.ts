@@ -111,7 +111,7 @@ export class AsyncHandleImpl<T> implements AsyncHandle<T>, Entry {
   }
 
   decrRef(): Promise<boolean> {
-    const last = HandleImpl.pay(this.#account);
+    const last = this.#account.decrRef();
     const freeing = this.#settled();
     return last && freeing !== undefined ? freeing.then(() => true) : Promise.resolve(last);
   }
@@ -213,7 +213,7 @@ export class AsyncHandleImpl<T> implements AsyncHandle<T>, Entry {
   #dispose(): Promise<void> | undefined {
     // Who closed it sees to its contexts: inside its own free it is not yet known what they are to wait for.
     if (this.#account.owed === 0) return HandleImpl.counted(this.#account).freeing;
-    HandleImpl.pay(this.#account);
+    this.#account.decrRef();
     return this.#settled();
   }
 

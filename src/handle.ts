@@ -245,7 +245,7 @@ export class HandleImpl<T> implements Handle<T>, Entry {
       core.extra--;
       return false;
     }
-    return HandleImpl.pay(this);
+    return HandleImpl.#pay(this);
   }
 
   dup(holder?: string): Handle<T> {
@@ -286,7 +286,7 @@ export class HandleImpl<T> implements Handle<T>, Entry {
   }
 
   [DISPOSE](): void {
-    if (HandleImpl.#owes(this)) HandleImpl.pay(this);
+    if (HandleImpl.#owes(this)) HandleImpl.#pay(this);
   }
 
   toString(): string {
@@ -312,7 +312,7 @@ export class HandleImpl<T> implements Handle<T>, Entry {
     const ledger = HandleImpl.#openLedger(this);
     ledger.owners = removeOwner(ledger.owners, list);
     if (ledger.owed <= 0) return;
-    HandleImpl.pay(this);
+    HandleImpl.#pay(this);
     if (ledger.owed > 0 && ledger.owners === undefined) ledger.record?.escaped();
   }
 
@@ -489,7 +489,7 @@ export class HandleImpl<T> implements Handle<T>, Entry {
   }
 
   /** Gives back one reference: all state first, then the free. */
-  static pay<T>(handle: HandleImpl<T>): boolean {
+  static #pay<T>(handle: HandleImpl<T>): boolean {
     const core = handle.#core;
     if (core.flat) {
       if (core.extra <= 0) return HandleImpl.#free(handle, core, core.owner);
@@ -514,7 +514,7 @@ export class HandleImpl<T> implements Handle<T>, Entry {
     return core.decrement();
   }
 
-  /** Pays the only reference of a flat account. */
+  /** Pays the only reference of a flat account; `owner` is who has to hear that it left: not a context that pays. */
   static #free<T>(handle: HandleImpl<T>, core: Flat<T>, owner: Flat<T>["owner"]): true {
     const { kind, gone } = core;
     const value = handle.#slot as T;

@@ -228,7 +228,7 @@ class ResourceImpl<T, A extends readonly unknown[]> implements Resource<T, A>, O
     return this.#flat === undefined ? this.#family.account(value, args) : openPlain(this.#flat, value);
   }
 
-  /** Whoever overrides `open` is called there. */
+  // `open` written out again: handing the arguments on as a list costs more than the rest. Whoever overrides it is called there.
   [OPEN_INTO](list: OwnedList, context: ContextRecord | undefined, ...args: A): Handle<T> | undefined {
     const flat = this.#flat;
     if (flat === undefined || this.open !== OWN_OPEN) return undefined;
