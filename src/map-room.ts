@@ -18,8 +18,8 @@ export class Room<K, T> {
   readonly #before = new Map<K, Set<Entry<K, T>>>();
   #used = 0;
   #ending = 0;
-  #evicting = false;
-  /** Whether more came to wait during an eviction: a free may acquire. */
+  #pumping = false;
+  /** Whether there may be more to do than when the pumping began: a free or an open may acquire, or end at once. */
   #more = false;
 
   /**
@@ -42,18 +42,25 @@ export class Room<K, T> {
     return this.#used - this.#ending + this.queue.size - this.idle.size >= this.max;
   }
 
-  /** Opens what waits in the queue as far as there is room, and makes room by freeing idle values. */
+  /**
+   * Opens what waits in the queue as far as there is room, and makes room by freeing idle values.
+   *
+   * What it calls may end at once and ask for the next: that is left to the call under way, so that a long queue of such
+   * takes no stack.
+   */
   pump(): void {
+    if (this.queue.size === 0) return;
     this.#more = true;
-    if (this.queue.size === 0 || this.#evicting) return;
-    if (this.max !== Infinity) this.#makeRoom();
-    for (const entry of this.queue) {
-      if (this.#before.has(entry.key)) continue;
-      if (this.taken) return;
-      this.queue.delete(entry);
-      this.#used++;
-      entry.roomy = true;
-      this.#open(entry);
+    if (this.#pumping) return;
+    this.#pumping = true;
+    try {
+      while (this.#more) {
+        this.#more = false;
+        if (this.max !== Infinity) this.#makeRoom();
+        this.#openNext();
+      }
+    } finally {
+      this.#pumping = false;
     }
   }
 
@@ -88,16 +95,22 @@ export class Room<K, T> {
   }
 
   #makeRoom(): void {
-    this.#evicting = true;
-    while (this.#more) {
-      this.#more = false;
-      const wanted = this.#wanted();
-      for (const entry of this.idle) {
-        if (this.#used - this.#ending + wanted <= this.max) break;
-        this.#evict(entry);
-      }
+    const wanted = this.#wanted();
+    for (const entry of this.idle) {
+      if (this.#used - this.#ending + wanted <= this.max) return;
+      this.#evict(entry);
     }
-    this.#evicting = false;
+  }
+
+  #openNext(): void {
+    for (const entry of this.queue) {
+      if (this.#before.has(entry.key)) continue;
+      if (this.taken) return;
+      this.queue.delete(entry);
+      this.#used++;
+      entry.roomy = true;
+      this.#open(entry);
+    }
   }
 
   /** How many in the queue could be opened at once. Counted no further than all idle ones would make room for. */
