@@ -1,14 +1,22 @@
-import { ASYNC_DISPOSE, DISPOSE, ignore, isThenable } from "../account";
-import { AutoMemory } from "../auto-memory";
+import { ASYNC_DISPOSE, ignore } from "../account";
 import { checkObject, suppress, unfit } from "../errors";
 import type { Handle } from "../handle";
+import { dupAll, giveBack, isLive, takeOver } from "./entry-handles";
 import { checkIndex, type LogEntry } from "./log-entry";
 
-/** Where an {@link EntryLog} writes its entries. */
+/**
+ * Where an {@link EntryLog} writes its entries.
+ *
+ * One call at a time. What a storage itself asks of its log runs after the call it is in, which must not wait for it: both
+ * would wait for ever.
+ */
 export interface EntryStorage {
   /** Writes entries that follow the last one it has. If it fails, what it wrote of them is truncated again. */
   append(entries: readonly LogEntry[]): void | PromiseLike<void>;
-  /** Removes every entry outside of `first` to `last`, both included; all of them if `first` is greater. */
+  /**
+   * Removes every entry outside of `first` to `last`, both included; all of them if `first` is greater. If it fails it is
+   * called again before the next append writes, which fails with it: nothing is written after what the log does not have.
+   */
   truncate(kept: { readonly first: number; readonly last: number }): void | PromiseLike<void>;
 }
 
@@ -30,7 +38,7 @@ export interface EntryLogOptions {
 /**
  * What became of an {@link EntryLog.append}: `stored`, also what was there already; `gap`, the entries do not follow the
  * log or one another; `applied`, all are at or before the applied index; `conflict`, one at or before the applied index
- * has another term; `refused`, the log is read-only or at its end, or one of them is no live log entry.
+ * has another term; `refused`, the log is read-only or has ended, or one of them is no live log entry.
  */
 export type AppendOutcome = "stored" | "gap" | "applied" | "conflict" | "refused";
 
@@ -59,9 +67,11 @@ export interface EntryLog extends AsyncDisposable {
   /** Refuses every append while it is set. */
   readonly: boolean;
   /**
-   * The last index that was applied: entries up to it cannot be overwritten, and with `keepApplied` off they leave memory.
+   * The last index that was applied: an append cannot overwrite entries up to it, and with `keepApplied` off they leave
+   * memory. In a new log, and after a {@link reset}, it is one less than {@link firstIndex}. {@link truncateSuffix} sets it
+   * back to the new end if it removes what was applied, which can then be appended anew.
    *
-   * @throws {RangeError} When set back, or beyond the last entry.
+   * @throws {RangeError} When it is set back by hand, or beyond the last entry.
    */
   appliedIndex: number;
   /**
@@ -74,13 +84,20 @@ export interface EntryLog extends AsyncDisposable {
   append(entries: Handle<LogEntry>[]): Promise<AppendOutcome>;
   /** A new account on an entry, which the caller owes, or `undefined` if it is not in memory. */
   get(index: number, holder?: string): Handle<LogEntry> | undefined;
-  /** Gives back the entries before `firstKept`. @returns A promise that rejects with what the storage failed with. */
+  /**
+   * Gives back the entries before `firstKept`.
+   *
+   * @returns A promise that rejects with what the storage failed with, or with a `ReferenceError` if the log has ended.
+   */
   truncatePrefix(firstKept: number): Promise<void>;
-  /** Gives back the entries after `lastKept`. @returns A promise that rejects with what the storage failed with. */
+  /** Gives back the entries after `lastKept`, applied or not. @returns As {@link truncatePrefix}. */
   truncateSuffix(lastKept: number): Promise<void>;
-  /** Gives back all entries; the next one has the index `next`. */
+  /** Gives back all entries; the next one has the index `next`. @returns As {@link truncatePrefix}. */
   reset(next: number): Promise<void>;
-  /** Waits for what is under way and gives back all entries; the storage keeps what it has. Further calls return the same promise. */
+  /**
+   * Ends the log: it takes nothing more, does all that was asked of it before, and gives back all entries. The storage
+   * keeps what it has. Further calls return the same promise.
+   */
   [Symbol.asyncDispose](): Promise<void>;
 }
 
@@ -98,7 +115,9 @@ export const EntryLog: EntryLogConstructor = class implements EntryLog {
   #first: number;
   /** The index of the first entry in memory: what is before it in the log was applied, and not kept. */
   #kept: number;
-  #applied = 0;
+  #applied: number;
+  /** A truncation failed: the storage has entries that the log has not. */
+  #behind = false;
   /** What runs now; `undefined` when nothing does. */
   #running: Promise<unknown> | undefined = undefined;
   #ended: Promise<void> | undefined = undefined;
@@ -116,6 +135,7 @@ export const EntryLog: EntryLogConstructor = class implements EntryLog {
     this.#keepApplied = keepApplied;
     this.#first = firstIndex;
     this.#kept = firstIndex;
+    this.#applied = firstIndex - 1;
   }
 
   get firstIndex(): number {
@@ -147,16 +167,7 @@ export const EntryLog: EntryLogConstructor = class implements EntryLog {
   append(entries: Handle<LogEntry>[]): Promise<AppendOutcome> {
     if (!Array.isArray(entries)) throw unfit("append", "an array", entries);
     // Spread, so that holes are what they look like.
-    const given = [...entries.splice(0)];
-    // What has to wait is out of the caller's reach from now on: his context may end meanwhile.
-    const taken = this.#running === undefined ? given : takeOver(given);
-    return this.#serially(async () => {
-      try {
-        return await this.#append(taken);
-      } finally {
-        giveBack(taken);
-      }
-    });
+    return this.#take([...entries.splice(0)]);
   }
 
   get(index: number, holder?: string): Handle<LogEntry> | undefined {
@@ -165,7 +176,7 @@ export const EntryLog: EntryLogConstructor = class implements EntryLog {
 
   truncatePrefix(firstKept: number): Promise<void> {
     checkIndex("truncate", "index", firstKept);
-    return this.#serially(async () => {
+    return this.#whileOpen("truncate", async () => {
       const removed = this.#forget(firstKept);
       // A prefix that ends after the log leaves an empty log there.
       if (firstKept > this.#first) this.#first = firstKept;
@@ -175,19 +186,19 @@ export const EntryLog: EntryLogConstructor = class implements EntryLog {
 
   truncateSuffix(lastKept: number): Promise<void> {
     checkIndex("truncate", "index", lastKept);
-    return this.#serially(async () => {
+    return this.#whileOpen("truncate", async () => {
       await this.#truncated(this.#cut(lastKept));
     });
   }
 
   reset(next: number): Promise<void> {
     checkIndex("reset", "index", next);
-    return this.#serially(async () => {
+    return this.#whileOpen("reset", async () => {
       const removed = this.#entries;
       this.#entries = [];
       this.#first = next;
       this.#kept = next;
-      this.#applied = 0;
+      this.#applied = next - 1;
       await this.#truncated(removed);
     });
   }
@@ -203,6 +214,12 @@ export const EntryLog: EntryLogConstructor = class implements EntryLog {
       }
     })();
     return this.#ended;
+  }
+
+  /** Runs a step that was asked for before the end: what comes later would tell the storage of a log that is empty. */
+  #whileOpen(verb: string, step: () => Promise<void>): Promise<void> {
+    if (this.#ended === undefined) return this.#serially(step);
+    return Promise.reject(new ReferenceError(`Cannot ${verb} the log: it has ended`));
   }
 
   /** Begins at once if nothing runs, so that what it changes in memory is changed when the call returns. */
@@ -223,32 +240,45 @@ export const EntryLog: EntryLogConstructor = class implements EntryLog {
     return result;
   }
 
-  /** @param given What it takes out of this array it has given back; the rest is its caller's to give back. */
-  async #append(given: Handle<LogEntry>[]): Promise<AppendOutcome> {
-    if (this.readonly || this.#ended !== undefined || !given.every(isLive)) return "refused";
-    const refusal = this.#check(given.map(({ value }) => value));
+  /** Takes over before anything waits or is refused: the caller's context may end meanwhile. */
+  async #take(given: Handle<LogEntry>[]): Promise<AppendOutcome> {
+    const taken = takeOver(given);
+    if (this.#ended !== undefined || taken.length < given.length) {
+      giveBack(taken);
+      return "refused";
+    }
+    return this.#serially(async () => {
+      try {
+        return await this.#append(taken);
+      } finally {
+        giveBack(taken);
+      }
+    });
+  }
+
+  /** @param taken Accounts of our own: what gets into the log is taken out of this array, the rest is its caller's to give back. */
+  async #append(taken: Handle<LogEntry>[]): Promise<AppendOutcome> {
+    if (this.readonly || !taken.every(isLive)) return "refused";
+    const refusal = this.#check(taken.map(({ value }) => value));
     if (refusal !== undefined) return refusal;
-    const differs = given.findIndex(
+    const differs = taken.findIndex(
       ({ value }) => value.index >= this.#kept && this.#termOf(value.index) !== value.term,
     );
     if (differs < 0) return "stored";
+    const first = (taken[differs] as Handle<LogEntry>).value.index;
     // All that follow as well: what comes after it in the log is cut off with it, of whatever term.
-    const fresh = given.slice(differs);
-    const first = (given[differs] as Handle<LogEntry>).value.index;
+    const stored = dupAll(taken.slice(differs), "storage");
     const replaced = this.#cut(first - 1);
-    const stored: Handle<LogEntry>[] = [];
+    for (const entry of taken.splice(differs)) this.#entries.push(entry);
     try {
-      for (const entry of fresh) {
-        stored.push(entry.dup("storage"));
-        this.#entries.push(entry.dup("memory"));
-      }
-      giveBack(given.splice(0));
-      if (replaced.length > 0) await this.#truncated(replaced.splice(0), first - 1);
+      if (replaced.length > 0 || this.#behind) await this.#truncated(replaced, first - 1);
       await this.#storage?.append(stored.map(({ value }) => value));
     } catch (error) {
-      giveBack(stored.splice(0));
+      const removed = [...stored, ...this.#cut(first - 1)];
       try {
-        await this.#truncated([...replaced, ...this.#cut(first - 1)]);
+        // Where a truncation failed nothing was written after it, and the next append begins with another.
+        if (this.#behind) giveBack(removed);
+        else await this.#truncated(removed);
       } catch (failed) {
         throw suppress(failed, error);
       }
@@ -288,38 +318,15 @@ export const EntryLog: EntryLogConstructor = class implements EntryLog {
     const removed = this.#entries.splice(Math.max(0, last + 1 - this.#kept));
     // The log ends before what memory has kept, but not before its own beginning.
     if (last + 1 < this.#kept) this.#kept = Math.max(last + 1, this.#first);
-    if (this.#applied > this.lastIndex) this.#applied = Math.max(0, this.lastIndex);
+    if (this.#applied > this.lastIndex) this.#applied = this.lastIndex;
     return removed;
   }
 
   /** Memory no longer reaches these: gives them back, and has the storage follow. */
   async #truncated(removed: Handle<LogEntry>[], last = this.lastIndex): Promise<void> {
+    this.#behind = this.#storage !== undefined;
     giveBack(removed);
-    const done = this.#storage?.truncate({ first: this.#first, last });
-    if (isThenable(done)) await done;
+    await this.#storage?.truncate({ first: this.#first, last });
+    this.#behind = false;
   }
 };
-
-/** Accounts of our own instead of the caller's. */
-function takeOver(given: readonly Handle<LogEntry>[]): Handle<LogEntry>[] {
-  const taken = given.map((entry) => (isLive(entry) ? entry.dup("append") : entry));
-  giveBack(given);
-  return taken;
-}
-
-/** Gives back all, also past one that fails. */
-function giveBack(entries: readonly Handle<LogEntry>[]): void {
-  const memory = new AutoMemory();
-  for (const entry of entries) if (isHandle(entry)) memory.use(entry);
-  memory.dispose();
-}
-
-function isHandle(value: unknown): value is Handle<LogEntry> {
-  if (typeof value !== "object" || value === null) return false;
-  const { dup, [DISPOSE]: dispose } = value as Handle<LogEntry>;
-  return typeof dup === "function" && typeof dispose === "function";
-}
-
-function isLive(entry: Handle<LogEntry>): boolean {
-  return isHandle(entry) && entry.alive && Number.isInteger(entry.value?.index);
-}

@@ -14,7 +14,7 @@ export interface LogEntry {
 export interface LogEntryOpener {
   /** @throws {TypeError} If the index or the term is no natural number. */
   (fields: Pick<LogEntry, "index" | "term"> & Partial<LogEntry>): Handle<LogEntry>;
-  /** Entries alive now, and so far. */
+  /** Entries alive now, and so far; `bytes` counts their data, strings as UTF-8. */
   readonly stats: ResourceStats;
 }
 
@@ -23,7 +23,7 @@ const Entries = /* @__PURE__ */ defineResource<LogEntry, [LogEntry]>({
   open: (entry) => entry,
   free: () => {},
   label: ({ index, term }) => `${index} (term ${term})`,
-  bytes: ({ data }) => data?.length ?? 0,
+  bytes: ({ data }) => (typeof data === "string" ? utf8Length(data) : (data?.byteLength ?? 0)),
 });
 
 export const logEntry: LogEntryOpener = /* @__PURE__ */ Object.defineProperties(
@@ -40,4 +40,16 @@ export const logEntry: LogEntryOpener = /* @__PURE__ */ Object.defineProperties(
 export function checkIndex(verb: string, name: string, index: unknown): void {
   if (typeof index === "number" && Number.isInteger(index) && index >= 0) return;
   throw unfit(verb, `${name} to be a natural number`, index);
+}
+
+/** Bytes of a text in UTF-8, without making them: it is asked of every entry. */
+function utf8Length(text: string): number {
+  let bytes = 0;
+  for (let i = 0; i < text.length; i++) {
+    const code = text.codePointAt(i) as number;
+    bytes += code < 0x80 ? 1 : code < 0x800 ? 2 : code < 0x10000 ? 3 : 4;
+    // The second half of a pair.
+    if (code > 0xffff) i++;
+  }
+  return bytes;
 }

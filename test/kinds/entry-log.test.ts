@@ -76,6 +76,16 @@ describe("logEntry()", () => {
     expect(alive()).toBe(0);
     expect(() => logEntry({ index: -1, term: 1 })).toThrow(TypeError);
   });
+
+  it("counts the bytes of its data, a text as UTF-8", () => {
+    const { bytes } = logEntry.stats;
+    for (const data of ["abc", "Zürich", "日本", "a😀b", "\ud800", "", undefined, new Uint8Array(5)]) {
+      using _entry = logEntry({ index: 1, term: 1, data });
+      const size = typeof data === "string" ? new TextEncoder().encode(data).length : (data?.byteLength ?? 0);
+      expect([data, logEntry.stats.bytes - bytes]).toEqual([data, size]);
+    }
+    expect(logEntry.stats.bytes).toBe(bytes);
+  });
 });
 
 describe("EntryLog.append()", () => {
@@ -249,6 +259,135 @@ describe("EntryLog.append()", () => {
     });
     expect([await entryLog.append(entries(1, 1)), await inner]).toEqual(["stored", "stored"]);
     expect(log).toEqual(["begin 1", "end 1", "begin 2", "end 2"]);
+  });
+
+  it("takes over before it returns, whatever becomes of them", async () => {
+    const log = new EntryLog({ firstIndex: 2 });
+    await log.append(entries(2, 4));
+    log.appliedIndex = 3;
+    const given = {
+      stored: logEntry({ index: 4, term: 1 }),
+      gap: logEntry({ index: 9, term: 1 }),
+      applied: logEntry({ index: 2, term: 1 }),
+      conflict: logEntry({ index: 3, term: 9 }),
+    };
+    for (const [outcome, entry] of Object.entries(given)) {
+      const appending = log.append([entry]);
+      expect([outcome, entry.owed]).toEqual([outcome, 0]);
+      expect(await appending).toBe(outcome);
+    }
+    const all = entries(5, 6);
+    const spent = all[1] as Handle<LogEntry>;
+    spent.decrRef();
+    const refused = log.append([...all]);
+    expect(all.map(({ owed }) => owed)).toEqual([0, 0]);
+    const end = log[Symbol.asyncDispose]();
+    const late = entries(5, 5);
+    const ended = log.append([...late]);
+    expect(late[0]?.owed).toBe(0);
+    expect([await refused, await ended, await end]).toEqual(["refused", "refused", undefined]);
+    expect(alive()).toBe(0);
+  });
+
+  it("takes over the rest when one of them throws at every question", async () => {
+    await using log = new EntryLog();
+    const trap = (name: keyof Handle<LogEntry>) =>
+      Object.defineProperty({ dup: () => {}, [Symbol.dispose]: () => {} }, name, {
+        get() {
+          throw new Error("no answer");
+        },
+      }) as never;
+    for (const name of ["dup", "alive", Symbol.dispose] as const) {
+      const [a, b] = entries(1, 2) as [Handle<LogEntry>, Handle<LogEntry>];
+      const appending = log.append([a, trap(name), b]);
+      expect([a.owed, b.owed]).toEqual([0, 0]);
+      expect([await appending, alive()]).toEqual(["refused", 0]);
+    }
+  });
+
+  it("gives back what it took over when one of them cannot be given back, or has no room for another reference", async () => {
+    await using log = new EntryLog();
+    const stubborn = logEntry({ index: 2, term: 1 });
+    const dispose = stubborn[Symbol.dispose];
+    const failing = Object.defineProperty(stubborn, Symbol.dispose, {
+      value: () => {
+        dispose.call(stubborn);
+        throw new Error("given back loudly");
+      },
+    });
+    await expect(log.append([...entries(1, 1), failing])).rejects.toThrow("given back loudly");
+    const full = {
+      dup: () => {
+        throw new Error("no room");
+      },
+      alive: true,
+      value: { index: 2 },
+      [Symbol.dispose]: () => {},
+    };
+    await expect(log.append([...entries(1, 1), full as never, ...entries(3, 3)])).rejects.toThrow("no room");
+    expect([log.size, alive()]).toEqual([0, 0]);
+  });
+
+  it("begins with the index 0 where the log does, and protects that entry only once it was applied", async () => {
+    await using log = new EntryLog({ firstIndex: 0 });
+    expect([log.lastIndex, log.appliedIndex]).toEqual([-1, -1]);
+    expect(await log.append(entries(0, 1))).toBe("stored");
+    expect(await log.append(entries(0, 0, 2))).toBe("stored");
+    log.appliedIndex = 0;
+    expect(await log.append(entries(0, 0, 3))).toBe("conflict");
+    await log.reset(0);
+    expect([log.appliedIndex, await log.append(entries(0, 0, 3))]).toEqual([-1, "stored"]);
+    await log.reset(5);
+    expect([log.appliedIndex, log.lastIndex]).toEqual([4, 4]);
+  });
+
+  it("does not write after what a failed truncation has left, and truncates first", async () => {
+    const { storage, lines, control } = await fileStorage();
+    await using log = new EntryLog({ storage });
+    await log.append(entries(1, 2));
+    control.failTruncate = true;
+    await expect(log.truncateSuffix(1)).rejects.toThrow("cannot truncate");
+    await expect(log.append(entries(2, 2, 2))).rejects.toThrow("cannot truncate");
+    expect([log.lastIndex, alive(), await lines()]).toEqual([1, 1, ["1 1 d1", "2 1 d2"]]);
+    control.failTruncate = false;
+    expect(await log.append(entries(2, 2, 3))).toBe("stored");
+    expect([await lines(), alive()]).toEqual([["1 1 d1", "2 3 d2"], 2]);
+  });
+
+  it("does not write after what half a write has left either", async () => {
+    const { storage, lines, control } = await fileStorage();
+    await using log = new EntryLog({ storage });
+    await log.append(entries(1, 1));
+    control.failAfter = 1;
+    control.failTruncate = true;
+    await expect(log.append(entries(2, 3))).rejects.toMatchObject({
+      suppressed: { message: "no space left on device" },
+    });
+    control.failAfter = Infinity;
+    control.failTruncate = false;
+    expect(await log.append(entries(2, 2, 2))).toBe("stored");
+    expect(await lines()).toEqual(["1 1 d1", "2 2 d2"]);
+  });
+
+  it("truncates once more after a failure, and not again after that", async () => {
+    const told: string[] = [];
+    let failing = false;
+    await using log = new EntryLog({
+      storage: {
+        append: (entries) => void told.push(`append ${entries.map(({ index }) => index)}`),
+        truncate: ({ first, last }) => {
+          told.push(`truncate ${first} ${last}`);
+          if (failing) throw new Error("cannot truncate");
+        },
+      },
+    });
+    await log.append(entries(1, 3));
+    failing = true;
+    await expect(log.append(entries(2, 2, 2))).rejects.toThrow("cannot truncate");
+    failing = false;
+    await log.append(entries(2, 2, 3));
+    await log.append(entries(3, 3, 3));
+    expect(told).toEqual(["append 1,2,3", "truncate 1 1", "truncate 1 1", "append 2", "append 3"]);
   });
 
   it("does not take what is no array", () => {
@@ -476,5 +615,42 @@ describe("EntryLog, truncating", () => {
     gate.resolve();
     await Promise.all([appending, ending]);
     expect(alive()).toBe(0);
+  });
+
+  it("tells the storage nothing of a log that has ended, or is about to", async () => {
+    for (const when of ["during", "after"]) {
+      const gate = deferred();
+      const told: unknown[] = [];
+      const storage: EntryStorage = { append: () => gate.promise, truncate: (kept) => void told.push(kept) };
+      const log = new EntryLog({ storage });
+      const appending = log.append(entries(1, 2));
+      const ending = log[Symbol.asyncDispose]();
+      gate.resolve();
+      if (when === "after") await ending;
+      await expect(log.truncatePrefix(2)).rejects.toThrow(new ReferenceError("Cannot truncate the log: it has ended"));
+      await expect(log.truncateSuffix(2)).rejects.toThrow(ReferenceError);
+      await expect(log.reset(1)).rejects.toThrow("Cannot reset the log: it has ended");
+      expect([await appending, await ending, told, alive()]).toEqual(["stored", undefined, [], 0]);
+    }
+  });
+
+  it("does before its end what was asked for before, and gives back all after it", async () => {
+    const gate = deferred();
+    const told: string[] = [];
+    const log = new EntryLog({
+      storage: {
+        append: async ([entry]) => {
+          await gate.promise;
+          told.push(`append ${entry?.index}`);
+        },
+        truncate: ({ first }) => void told.push(`truncate ${first}`),
+      },
+    });
+    const asked = [log.append(entries(1, 1)), log.append(entries(2, 2)), log.truncatePrefix(2)];
+    const ending = log[Symbol.asyncDispose]();
+    gate.resolve();
+    expect(await Promise.all(asked)).toEqual(["stored", "stored", undefined]);
+    await ending;
+    expect([told, alive()]).toEqual([["append 1", "append 2", "truncate 2"], 0]);
   });
 });
