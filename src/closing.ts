@@ -1,6 +1,7 @@
 import { ignore } from "./account";
 import { suppress } from "./errors";
 import { after } from "./host";
+import { made } from "./map-refusals";
 
 interface Deferred {
   readonly promise: Promise<void>;
@@ -16,6 +17,8 @@ export class Closing {
   readonly #over: () => boolean;
   #current: Deferred | undefined = undefined;
   #failures: unknown[] = [];
+  /** Stops the timers of who waits no longer than that. */
+  #timers: (() => void)[] = [];
 
   /** @param over Whether nothing is left to wait for. */
   constructor(over: () => boolean) {
@@ -30,9 +33,10 @@ export class Closing {
       const stop = after(timeout, () => {
         if (this.#current !== current || this.#over()) return;
         this.#current = undefined;
-        current.reject(late());
+        this.#stopTimers();
+        current.reject(made(late));
       });
-      current.promise.then(stop, stop);
+      this.#timers.push(stop);
     }
     return current.promise;
   }
@@ -47,9 +51,15 @@ export class Closing {
   /** Settles the promise if nothing is left to wait for. */
   settle(): void {
     if (this.#current === undefined || !this.#over()) return;
+    this.#stopTimers();
     const [first, ...more] = this.#failures;
     if (this.#failures.length === 0) this.#current.resolve();
     else this.#current.reject(more.reduce((failure, error) => suppress(error, failure), first));
+  }
+
+  // By hand, and not by the promise: to listen to it would be to hear its rejection for everybody.
+  #stopTimers(): void {
+    for (const stop of this.#timers.splice(0)) stop();
   }
 }
 

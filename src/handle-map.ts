@@ -10,7 +10,7 @@ import {
   unfit,
 } from "./errors";
 import { Entrance } from "./map-entrance";
-import { type Entry, HELD, IDLE, OPENING, QUEUED } from "./map-entry";
+import { type Entry, HELD, holderName, IDLE, OPENING, QUEUED } from "./map-entry";
 import { Life } from "./map-life";
 import {
   type AcquireOptions,
@@ -117,7 +117,7 @@ export const HandleMap: HandleMapConstructor = class<K, T, V = T> implements Fac
     for (const name of ["free", "label", "canonical", "validate", "lost", "onError"] as const)
       check(name, options[name], false);
     checkRange("idle", idle, 0);
-    checkRange("max", max, 1);
+    checkRange("max", max, 1, true);
     checkRange("maxAge", maxAge, 0);
     if (whenFull !== "wait" && whenFull !== "throw") {
       throw unfit("make a HandleMap", 'whenFull "wait" or "throw"', whenFull);
@@ -169,7 +169,7 @@ export const HandleMap: HandleMapConstructor = class<K, T, V = T> implements Fac
   peek(key: K, options?: Pick<AcquireOptions, "holder">): AsyncHandle<T> | undefined {
     const entry = this.#entries.get(this.#entrance.canonical(key));
     if (entry === undefined || this.#life.closed) return undefined;
-    return this.#entrance.take(entry, options?.holder, realm.tracker?.here?.());
+    return this.#entrance.take(entry, holderName(options?.holder), realm.tracker?.here?.());
   }
 
   acquire(key: K, options?: AcquireOptions): Promise<AsyncHandle<T>> {
@@ -185,7 +185,9 @@ export const HandleMap: HandleMapConstructor = class<K, T, V = T> implements Fac
     return true;
   }
 
-  close({ force = false, timeout = Infinity }: CloseOptions = {}): Promise<void> {
+  close(options: CloseOptions = {}): Promise<void> {
+    checkObject("close the map", options);
+    const { force = false, timeout = Infinity } = options;
     checkRange("timeout", timeout, 0);
     const life = this.#life;
     const all = (): Entry<K, T>[] => [...life.entries.values(), ...life.left];
@@ -201,9 +203,8 @@ export const HandleMap: HandleMapConstructor = class<K, T, V = T> implements Fac
         const waiters = entry.takeWaiters();
         life.abandon(entry, error);
         for (const waiter of waiters) waiter.reject(error);
-      }
+      } else for (const question of entry.asking) question.giveUp(life.refusals.closed(entry.label));
     }
-    for (const [giveUp, { label }] of life.asking) giveUp(life.refusals.closed(label));
     for (const entry of force ? all() : []) {
       if (entry.state !== HELD) continue;
       life.leave(entry);

@@ -1,9 +1,11 @@
 import { ASYNC_DISPOSE, ignore, warn } from "./account";
 import type { AsyncHandle } from "./async-handle";
 import { aborted, checkSignal, now, onGivingUp, type Signal } from "./host";
-import { type Entry, HELD, IDLE, QUEUED, type Waiter } from "./map-entry";
+import { type Entry, HELD, holderName, IDLE, QUEUED, type Question, type Waiter } from "./map-entry";
 import type { Life } from "./map-life";
 import { type AcquireOptions, checkRange } from "./map-options";
+import { made } from "./map-refusals";
+import { isPromise } from "./resource";
 import { type OpenedThere, realm } from "./tracker";
 
 /** One acquire: what its caller said, until when he waits, and where he was. */
@@ -33,17 +35,25 @@ export class Entrance<K, T, V> {
   /** The one spelling of a key. */
   canonical(key: K): K {
     const { canonical } = this.#life.options;
-    return canonical === undefined ? key : canonical(key);
+    if (canonical === undefined) return key;
+    const found = canonical(key);
+    if (typeof found !== "string" && isPromise(found)) {
+      Promise.resolve(found as PromiseLike<K>).then(ignore, ignore);
+      throw this.#life.refusals.promised(key);
+    }
+    return found;
   }
 
   /** Joins or begins. All of it happens before the first await. */
   enter(given: K, options: AcquireOptions | undefined, opener?: Entry<K, T>): Promise<AsyncHandle<T>> {
     try {
-      const { signal, holder, timeout = Infinity } = options ?? NOTHING;
+      const { signal, holder: name, timeout = Infinity } = options ?? NOTHING;
       checkSignal("acquire", signal);
       if (timeout !== Infinity) checkRange("timeout", timeout, 0);
-      const signals = signal === undefined && opener === undefined ? NO_SIGNALS : [signal, opener?.signal];
+      // The open's own signal is listened to for all that it asks for, see below.
+      const signals = signal === undefined || signal === opener?.signal ? NO_SIGNALS : [signal];
       const until = timeout === Infinity ? Infinity : now() + timeout;
+      const holder = holderName(name);
       return this.#ask({ given, holder, signals, timeout, until, opener, here: realm.tracker?.here?.() });
     } catch (error) {
       return Promise.reject(error);
@@ -54,11 +64,16 @@ export class Entrance<K, T, V> {
     const { closed, refusals, entries, options } = this.#life;
     const key = this.canonical(asked.given);
     if (closed) throw refusals.closed(refusals.label(key));
-    const gaveUp = aborted(asked.signals);
+    const { signals, opener } = asked;
+    const gaveUp = aborted(opener === undefined ? signals : [...signals, opener.signal]);
     if (gaveUp !== undefined) throw gaveUp.reason;
     const open = entries.get(key);
     const handle = open && this.take(open, asked.holder, asked.here);
-    if (handle === undefined) return this.#wait(key, asked);
+    if (handle === undefined) {
+      // Only borrows keep it: the next value waits for them.
+      if (open?.state === HELD) this.#life.leave(open);
+      return this.#wait(key, asked);
+    }
     if (options.validate === undefined) return Promise.resolve(handle);
     return this.#validated(open as Entry<K, T>, handle, asked);
   }
@@ -67,11 +82,8 @@ export class Entrance<K, T, V> {
   take(entry: Entry<K, T>, holder: string | undefined, here: OpenedThere | undefined): AsyncHandle<T> | undefined {
     if (entry.state === IDLE) this.#life.wake(entry);
     else if (entry.state !== HELD) return undefined;
-    // Of an exclusive kind no second account may begin while borrows keep the first: the next value waits for them.
-    else if (this.#life.kind.exclusive && entry.draining) {
-      this.#life.leave(entry);
-      return undefined;
-    }
+    // Of an exclusive kind no second account may begin while borrows keep the first.
+    else if (this.#life.kind.exclusive && entry.draining) return undefined;
     return entry.account(holder, here);
   }
 
@@ -96,7 +108,8 @@ export class Entrance<K, T, V> {
         entry.waiters.delete(waiter);
         if (entry.waiters.size === 0) life.abandon(entry, reason);
       };
-      const stop = this.#onGivingUp(asked, entry, (reason) => {
+      const late = () => refusals.timedOut(entry, asked.timeout, room);
+      const stop = this.#onGivingUp(asked, late, (reason) => {
         giveUp(reason);
         reject(reason);
       });
@@ -112,32 +125,38 @@ export class Entrance<K, T, V> {
   }
 
   async #validated(entry: Entry<K, T>, handle: AsyncHandle<T>, asked: Asked<K, T>): Promise<AsyncHandle<T>> {
-    const { options, asking } = this.#life;
-    const { validate } = options;
+    const { refusals, room } = this.#life;
+    // He who asks is none of those who are in his way.
+    const late = (): Error => {
+      this.#giveBack(handle);
+      return refusals.timedOut(entry, asked.timeout, room);
+    };
     let stop = ignore;
     try {
-      const ask = async (value: T): Promise<boolean> => {
-        try {
-          return await (validate as NonNullable<typeof validate>)(value, entry.key);
-        } catch {
-          return false;
-        }
-      };
-      // A borrow, so that the value outlives the question even if whoever asked gives up.
-      const answer = handle.borrow(ask);
       const valid = await new Promise<boolean>((resolve, reject) => {
-        const stopWaiting = this.#onGivingUp(asked, entry, reject);
-        asking.set(reject, entry);
+        let dead = ignore;
+        const lost = new Promise<false>((yes) => {
+          dead = () => yes(false);
+        });
+        const left: Question["left"] = (isLost) => {
+          if (isLost) dead();
+          resolve(false);
+        };
+        const stopWaiting = this.#onGivingUp(asked, late, reject);
+        const stopAsking = entry.ask({ left, giveUp: reject });
         stop = () => {
           stopWaiting();
-          asking.delete(reject);
+          stopAsking();
         };
+        // A borrow, so that the value outlives the question even if whoever asked gives up; unless it is dead.
+        const answer = handle.borrow((value) => Promise.race([this.#isValid(entry, value), lost]));
         answer.then(resolve, (error: unknown) => {
           this.#unheard(error);
           resolve(false);
         });
       });
-      if (valid) return handle;
+      // It may have left after the answer.
+      if (valid && entry.attached) return handle;
     } catch (reason) {
       this.#giveBack(handle);
       throw reason;
@@ -149,11 +168,29 @@ export class Entrance<K, T, V> {
     return this.#ask(asked);
   }
 
-  #onGivingUp({ signals, timeout, until }: Asked<K, T>, entry: Entry<K, T>, call: (reason: unknown) => void) {
-    const { refusals, room } = this.#life;
+  async #isValid(entry: Entry<K, T>, value: T): Promise<boolean> {
+    try {
+      return (await this.#life.options.validate?.(value, entry.key)) ?? false;
+    } catch {
+      return false;
+    }
+  }
+
+  #onGivingUp({ signals, timeout, until, opener }: Asked<K, T>, late: () => Error, call: (reason: unknown) => void) {
     // At first as it was given, so that the clock's rounding does not show.
     const left = until === Infinity ? Infinity : Math.min(timeout, Math.max(0, until - now()));
-    return onGivingUp(signals, left, () => refusals.timedOut(entry, timeout, room), call);
+    if (opener === undefined) return onGivingUp(signals, left, () => made(late), call);
+    const stop = (): void => {
+      stopWaiting();
+      stopOpener();
+    };
+    const gaveUp = (reason: unknown): void => {
+      stop();
+      call(reason);
+    };
+    const stopWaiting = onGivingUp(signals, left, () => made(late), gaveUp);
+    const stopOpener = opener.onGivenUp(gaveUp);
+    return stop;
   }
 
   #giveBack(handle: AsyncHandle<T>): void {

@@ -1,9 +1,9 @@
 import { Counted, count, type Kind, State } from "./account";
 import { type AsyncHandle, AsyncHandleImpl } from "./async-handle";
 import { AsyncKind } from "./async-kind";
-import type { HolderFacts } from "./errors";
+import { type HolderFacts, reasonOf } from "./errors";
 import { HandleImpl, openAccount } from "./handle";
-import { LateController, now } from "./host";
+import { LateController, now, onAbort } from "./host";
 import type { StopListening } from "./map-options";
 import { type OpenedThere, realm } from "./tracker";
 
@@ -32,6 +32,13 @@ export interface Waiter<K, T> {
   reject(error: unknown): void;
   /** Stops listening to the waiter's signal. */
   stop(): void;
+}
+
+/** Somebody who waits for the answer to whether an open value is still valid. */
+export interface Question {
+  /** Whatever the answer is, the value has left the map. One that is `lost` need not outlive the question either. */
+  left(lost: boolean): void;
+  giveUp(reason: unknown): void;
 }
 
 /** A holder that can be listed by name. The reference is weak: a list for error messages keeps nobody alive. */
@@ -66,6 +73,10 @@ export class Entry<K, T> extends LateController {
   asked: OpenedThere | undefined = undefined;
   /** Who waits for the open; nobody any more once it has settled. */
   waiters = new Set<Waiter<K, T>>();
+  /** Who asks whether the value is valid. */
+  asking: Set<Question> = NOBODY;
+  /** What ends the acquires that the open asked for. */
+  #within: Set<(reason: unknown) => void> | undefined = undefined;
   /** Stops the idle timer. */
   stopIdle: (() => void) | undefined = undefined;
   /** Stops the timer of the value's greatest age. */
@@ -98,6 +109,30 @@ export class Entry<K, T> extends LateController {
     this.asked = undefined;
     for (const { stop } of taken) stop();
     return taken;
+  }
+
+  /** @returns What ends the question. */
+  ask(question: Question): () => void {
+    if (this.asking === NOBODY) this.asking = new Set();
+    this.asking.add(question);
+    return () => this.asking.delete(question);
+  }
+
+  /**
+   * Calls once the open is given up. One listener on the signal for all: an open may acquire much, and hosts warn of many.
+   *
+   * @returns Its cancellation.
+   */
+  onGivenUp(call: (reason: unknown) => void): () => void {
+    if (this.#within === undefined) {
+      const within = new Set<typeof call>();
+      this.#within = within;
+      onAbort([this.signal], (reason) => {
+        for (const one of within) one(reason);
+      });
+    }
+    const within = this.#within.add(call);
+    return () => within.delete(call);
   }
 
   /** References that the current holders owe. */
@@ -171,6 +206,16 @@ export class Entry<K, T> extends LateController {
 function hereOn<T>({ count, record }: Counted<T>): OpenedThere | undefined {
   if (count > 0 && record === undefined) return undefined;
   return realm.tracker?.here?.(count === 0 ? "first" : "another");
+}
+
+/** A holder's name as it was given, made a string at once: an error that lists it much later must not fail by it. */
+export function holderName(given: unknown): string | undefined {
+  if (given === undefined || typeof given === "string") return given;
+  try {
+    return String(given);
+  } catch (error) {
+    return `(no name: ${reasonOf(error, "it could not be made a string")})`;
+  }
 }
 
 /** Holders that a message names; the error has them all. */

@@ -31,8 +31,6 @@ export class Life<K, T, V> {
   readonly waits: Waits<K, T>;
   readonly refusals: Refusals<K, T>;
   readonly closing = new Closing(() => this.entries.size === 0 && this.left.size === 0);
-  /** What ends each acquire that waits for a value to be validated, and which value that is. */
-  readonly asking = new Map<(reason: unknown) => void, Entry<K, T>>();
   /** The entry whose open is in its synchronous part. */
   calling: Entry<K, T> | undefined = undefined;
   closed = false;
@@ -118,8 +116,9 @@ export class Life<K, T, V> {
     if (this.options.label === undefined) entry.label = family.labelOf(value, args) || entry.label;
     family.kind.countOpened();
     family.kind.bytes += entry.bytes;
-    // Still on its way: whoever acquires from inside the hook waits with the others.
-    const dead = entry.waiters.size === 0 ? undefined : this.#listen(entry, value);
+    // Still on its way: whoever acquires from inside the hook waits with the others. Also where nobody waits any more: an
+    // "error" event during the free that nobody listens to would be an uncaught exception.
+    const dead = this.#listen(entry, value);
     entry.state = HELD;
     const waiters = entry.takeWaiters();
     if (waiters.length === 0 || dead !== undefined) {
@@ -139,7 +138,7 @@ export class Life<K, T, V> {
     let heard = false;
     try {
       const stop = lost?.(value, (error) => {
-        if (heard) this.#replace(entry);
+        if (heard) this.#lost(entry);
         else dead ??= { reason: lostReason(this.kind.name, entry.label, error) };
       });
       if (typeof stop === "function") entry.stopListening = stop as StopListening;
@@ -149,6 +148,11 @@ export class Life<K, T, V> {
     heard = true;
     if (dead === undefined && maxAge !== Infinity) entry.stopAge = after(maxAge, () => this.#replace(entry));
     return dead;
+  }
+
+  #lost(entry: Entry<K, T>): void {
+    for (const question of entry.asking) question.left(true);
+    this.#replace(entry);
   }
 
   /** The next acquire opens anew; the value is freed when nobody holds it. */
@@ -213,6 +217,7 @@ export class Life<K, T, V> {
     if (entry.state === IDLE) this.wake(entry);
     this.left.add(entry);
     if (this.kind.exclusive) this.room.goesBefore(entry);
+    for (const question of entry.asking) question.left(false);
   }
 
   /** Takes out and frees a value that nobody holds. */

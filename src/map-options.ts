@@ -54,14 +54,20 @@ export interface HandleMapOptions<K, T, V = T> {
   readonly label?: (key: K) => string;
   /** The one spelling of a key. Applied at every entrance: what was stored under one spelling is found under all. */
   readonly canonical?: (key: K) => K;
-  /** How long a value without holders is kept, in milliseconds: 0 frees it at once, `Infinity` keeps it. @default 0 */
+  /**
+   * How long a value without holders is kept, in milliseconds: 0 frees it at once, `Infinity` keeps it. A finite time
+   * longer than a timer can have, here and wherever else a map is told one, is cut to that: 24.8 days.
+   *
+   * @default 0
+   */
   readonly idle?: number;
   /** How old a value may get, in milliseconds since it was opened: then it is replaced as by `HandleMap.invalidate`. @default Infinity */
   readonly maxAge?: number;
   /**
    * Listens for the end of a value that was opened: a socket's "error" and "close" events. Once it calls `lost` the value
-   * is replaced as by `HandleMap.invalidate`; if that was before this returned, the open has failed. A function that it
-   * returns stops listening, and is called when the value's free has settled.
+   * is replaced as by `HandleMap.invalidate`, and a check of it that goes on is waited for no longer; if that was before
+   * this returned, the open has failed. Asked as well for a value that arrives after its open was given up, and is freed.
+   * A function that it returns stops listening, and is called when the value's free has settled.
    */
   readonly lost?: (value: T, lost: (error?: unknown) => void) => unknown;
   /**
@@ -73,7 +79,11 @@ export interface HandleMapOptions<K, T, V = T> {
   readonly max?: number;
   /** What becomes of an acquire when all values are in use: it waits (first come, first served), or fails with a {@link MapFullError}. @default "wait" */
   readonly whenFull?: "wait" | "throw";
-  /** Asked before a value that is open already is given out. `false`, or a failure, replaces it: the old value is freed when its last holder gives it back. */
+  /**
+   * Asked before a value that is open already is given out. `false`, or a failure, replaces it: the old value is freed when
+   * its last holder gives it back. The value is borrowed meanwhile, and freed after the answer unless it is lost: give a
+   * check that might never settle an end of its own.
+   */
   readonly validate?: (value: T, key: K) => boolean | PromiseLike<boolean>;
   /** Hears of every free that failed; without it, those that no caller is left to hear of are warnings. */
   readonly onError?: (error: unknown, key: K) => void;
@@ -101,8 +111,9 @@ export interface CloseOptions {
   readonly timeout?: number;
 }
 
-/** @throws {RangeError} If it is no number, or less than `least`. */
-export function checkRange(name: string, given: unknown, least: number): void {
-  if (typeof given === "number" && given >= least) return;
-  throw new RangeError(`Expected ${name} to be a number of at least ${least}, received ${received(given)}`);
+/** @throws {RangeError} If it is no number, less than `least`, or neither `whole` nor `Infinity` where that is asked for. */
+export function checkRange(name: string, given: unknown, least: number, whole = false): void {
+  if (typeof given === "number" && given >= least && (!whole || given === Infinity || Number.isInteger(given))) return;
+  const wanted = `a ${whole ? "whole " : ""}number of at least ${least}`;
+  throw new RangeError(`Expected ${name} to be ${wanted}, received ${received(given)}`);
 }

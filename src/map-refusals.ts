@@ -1,6 +1,6 @@
 import { count, named } from "./account";
 import { isObject } from "./auto-memory";
-import { AcquireTimeoutError, MapClosedError, MapCycleError, MapFullError } from "./errors";
+import { AcquireTimeoutError, MapClosedError, MapCycleError, MapFullError, reasonOf } from "./errors";
 import { type Entry, holding, QUEUED } from "./map-entry";
 import type { HandleMapOptions } from "./map-options";
 import type { Room } from "./map-room";
@@ -27,8 +27,14 @@ export class Refusals<K, T> {
     try {
       return String(name(key));
     } catch (error) {
-      return `(no label: ${error instanceof Error ? error.message : "the label function threw"})`;
+      return `(no label: ${reasonOf(error, "the label function threw")})`;
     }
+  }
+
+  /** Of a canonical key that is a promise: each would be a key of its own. */
+  promised(key: K): Error {
+    const what = `Cannot find the key of ${named(this.#kind, this.label(key))}`;
+    return new TypeError(`${what}: canonical returned a promise, and the key must be known at once`);
   }
 
   /** Of an acquire from a closed map. */
@@ -92,6 +98,15 @@ export class Refusals<K, T> {
   ): ConstructorParameters<typeof MapFullError> {
     const kind = this.#kind;
     return [`Cannot acquire ${named(kind, label)}: ${why}`, { kind, label, refCount: 0, owed: 0, keys, holders }];
+  }
+}
+
+/** Makes an error, or gives what that failed with: who waits must hear of something. */
+export function made(error: () => Error): Error {
+  try {
+    return error();
+  } catch (failed) {
+    return failed as Error;
   }
 }
 

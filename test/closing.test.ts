@@ -1,8 +1,10 @@
-import { describe, expect, it } from "vitest";
+import { describe, expect, it, vi } from "vitest";
 import type { AsyncHandle } from "../src/async-handle";
+import { Closing } from "../src/closing";
 import { MapClosedError, RevokedError } from "../src/errors";
 import { HandleMap } from "../src/handle-map";
 import { checkouts } from "../src/kinds/checkouts";
+import { runProgram } from "./support/program";
 import { deferred, until } from "./support/until";
 
 interface Closable {
@@ -101,5 +103,48 @@ describe.each(Object.keys(makers))("%s.close()", (name) => {
     await Promise.all([borrowed, closing]);
     await handle[Symbol.asyncDispose]();
     expect(it.freed).toBe(1);
+  });
+});
+
+describe("Closing", () => {
+  it("rejects with what making its error failed with", async () => {
+    const failure = new Error("no words");
+    const closing = new Closing(() => false).begin(1, () => {
+      throw failure;
+    });
+    await expect(closing).rejects.toBe(failure);
+  });
+
+  it("leaves no timer behind, whichever way it ends", async () => {
+    vi.useFakeTimers();
+    try {
+      let over = false;
+      const closing = new Closing(() => over);
+      const late = () => new Error("late");
+      for (const timeout of [5, 10, 20]) closing.begin(timeout, late).catch(() => {});
+      vi.advanceTimersByTime(5);
+      expect(vi.getTimerCount()).toBe(0);
+      const again = [closing.begin(10, late), closing.begin(20, late)];
+      over = true;
+      closing.settle();
+      await Promise.all(again);
+      closing.begin(10, late);
+      closing.settle();
+      expect(vi.getTimerCount()).toBe(0);
+    } finally {
+      vi.useRealTimers();
+    }
+  });
+});
+
+describe("HandleMap.close({ timeout }), when a free fails and nobody listens", () => {
+  it.each(["", "{ timeout: 60_000 }"])("is as unhandled as any rejection: close(%s)", async (options) => {
+    const printed = await runProgram(`
+      import { HandleMap } from "./src/index";
+      process.on("unhandledRejection", (reason) => console.log("unhandled", reason.message));
+      const map = new HandleMap({ open: async () => 1, free: () => { throw new Error("stuck"); }, idle: Infinity });
+      map.acquire("a").then((handle) => handle.decrRef()).then(() => void map.close(${options}));
+    `);
+    expect(printed).toBe("unhandled stuck\n");
   });
 });

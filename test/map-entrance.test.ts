@@ -1,7 +1,9 @@
+import { getEventListeners } from "node:events";
 import { describe, expect, it, vi } from "vitest";
 import { AcquireTimeoutError } from "../src/errors";
 import { HandleMap } from "../src/handle-map";
 import { defineAsyncResource } from "../src/resource";
+import { realm } from "../src/tracker";
 import { deferred, turn } from "./support/until";
 
 async function rejection(promise: Promise<unknown>): Promise<AcquireTimeoutError> {
@@ -53,8 +55,65 @@ describe("HandleMap.acquire(key, { timeout })", () => {
     });
     const first = await map.acquire("a");
     const error = await rejection(map.acquire("a", { timeout: 1 }));
-    expect(error.message).toMatch(/not within 1 ms: it is being validated, held by a holder without a name/);
+    expect(error.message).toMatch(
+      /not within 1 ms: it is being validated, held by a holder without a name for \d+ ms$/,
+    );
     expect(first.refCount).toBe(1);
+  });
+
+  it("does not name who asks among those who hold the value that is checked", async () => {
+    const map = new HandleMap<string, string>({
+      open: (key) => key,
+      idle: Infinity,
+      validate: () => new Promise<boolean>(() => {}),
+    });
+    await (await map.acquire("a", { holder: "first" })).decrRef();
+    const error = await rejection(map.acquire("a", { holder: "asker", timeout: 1 }));
+    expect(error.message).toBe('Cannot acquire entry "a": not within 1 ms: it is being validated');
+    expect([error.holders, map.stats.holders.size]).toEqual([[], 0]);
+  });
+
+  it("names holders by whatever they gave as a name, made a string when it was given", async () => {
+    const map = new HandleMap<string, string>({ open: (key) => key, max: 1 });
+    const names: unknown[] = [
+      Symbol("writer"),
+      {
+        toString() {
+          throw new Error("nameless");
+        },
+      },
+      Object.create(null),
+    ];
+    const waiting = names.map((holder) => map.acquire("a", { holder: holder as string }));
+    const held = await Promise.all(waiting);
+    map.peek("a", { holder: 7 as never });
+    const named =
+      /held by Symbol\(writer\) for \d+ ms, \(no name: nameless\) for \d+ ms, \(no name: .+\) for \d+ ms, 7 for \d+ ms$/;
+    expect((await rejection(map.acquire("b", { timeout: 1 }))).message).toMatch(named);
+    await expect(map.close({ timeout: 1 })).rejects.toThrow("Symbol(writer)");
+    for (const handle of held) await handle.decrRef();
+  });
+
+  it("rejects all the same when its error cannot be made", async () => {
+    const failure = new Error("no sites");
+    const record = {
+      closed: () => {},
+      sites: () => {
+        throw failure;
+      },
+    };
+    const before = realm.tracker;
+    const opened = () => ({ account: () => record, freed: () => {} });
+    realm.tracker = { wants: () => true, adopts: true, opened, context: () => undefined } as never;
+    try {
+      const map = new HandleMap<string, string>({ open: (key) => key, max: 1 });
+      const held = await map.acquire("a", { holder: "writer" });
+      await expect(map.acquire("b", { timeout: 1 })).rejects.toBe(failure);
+      await expect(map.close({ timeout: 1 })).rejects.toBe(failure);
+      await held.decrRef();
+    } finally {
+      realm.tracker = before;
+    }
   });
 
   it("is one time for all that the acquire does, and leaves no timer", async () => {
@@ -130,5 +189,99 @@ describe("HandleMap of an exclusive kind, acquired by who holds the value before
     const error = await map.acquire("a").catch((error: unknown) => error);
     expect(error).toMatchObject({ code: "ERR_MAP_CYCLE", keys: ["a", "a"] });
     expect([map.size, map.stats.leaving]).toEqual([0, 0]);
+  });
+});
+
+describe("HandleMap, canonical", () => {
+  it("is refused at every entrance when it answers with a promise, whose failure is heard", async () => {
+    const map = new HandleMap<string, string>({
+      open: (key) => key,
+      canonical: (async (key: string) => Promise.reject(new Error(`no ${key}`))) as never,
+    });
+    const refusal = 'Cannot find the key of entry "a": canonical returned a promise, and the key must be known at once';
+    await expect(map.acquire("a")).rejects.toThrow(new TypeError(refusal));
+    for (const call of ["peek", "has", "touch", "invalidate"] as const) {
+      expect(() => map[call]("a")).toThrow(new TypeError(refusal));
+    }
+    await turn();
+    expect(map.size).toBe(0);
+  });
+});
+
+describe("HandleMap.peek() of an exclusive kind", () => {
+  const Port = defineAsyncResource({ kind: "port", exclusive: true, free: async (_: number) => {} });
+
+  it("takes nothing out of the map while only a borrow keeps the value, which is kept after it", async () => {
+    let nr = 0;
+    const map = new HandleMap<string, number>({ resource: Port, open: () => ++nr, idle: Infinity });
+    const handle = await map.acquire("a");
+    const gate = deferred();
+    const borrowed = handle.borrow(() => gate.promise);
+    await handle.decrRef();
+    expect([map.has("a"), map.peek("a"), map.has("a"), map.stats.leaving]).toEqual([true, undefined, true, 0]);
+    gate.resolve();
+    await borrowed;
+    const again = map.peek("a");
+    expect([again?.value, map.size]).toEqual([1, 1]);
+    await again?.decrRef();
+    await map.close();
+  });
+});
+
+describe("HandleMap, an open that acquires much", () => {
+  it("has one listener on its signal for all, and gives all up with it", async () => {
+    let signal = new AbortController().signal;
+    const asked: Promise<unknown>[] = [];
+    const map = new HandleMap<string, string>({
+      open: (key, context) => {
+        if (key === "all") {
+          signal = context.signal as AbortSignal;
+          for (let i = 0; i < 20; i++) asked.push(context.acquire(`key ${i}`, i % 2 ? { timeout: 60_000 } : {}));
+          asked.push(context.acquire("another", { signal: context.signal }));
+        }
+        return new Promise<string>(() => {});
+      },
+    });
+    const stop = new AbortController();
+    const all = map.acquire("all", { signal: stop.signal });
+    expect([getEventListeners(signal, "abort").length, map.stats.opening]).toEqual([1, 22]);
+    stop.abort("no");
+    await expect(all).rejects.toBe("no");
+    const settled = await Promise.allSettled(asked);
+    expect(new Set(settled.map((one) => one.status === "rejected" && one.reason))).toEqual(new Set(["no"]));
+    expect(map.size).toBe(0);
+  });
+
+  it("refuses what it asks for after it was given up", async () => {
+    const gate = deferred();
+    const late = deferred<unknown>();
+    const map = new HandleMap<string, string>({
+      open: async (key, { acquire }) => {
+        if (key === "b") return key;
+        await gate.promise;
+        acquire("b").then(late.resolve, late.resolve);
+        return key;
+      },
+    });
+    const stop = new AbortController();
+    const asked = map.acquire("a", { signal: stop.signal });
+    stop.abort("no");
+    await expect(asked).rejects.toBe("no");
+    gate.resolve();
+    expect([await late.promise, map.size]).toEqual(["no", 0]);
+  });
+});
+
+describe("HandleMap, what it is told", () => {
+  it("is refused by name when it is no object of options, or no whole number", () => {
+    const open = (key: string) => key;
+    const map = new HandleMap({ open });
+    expect(() => map.close(null as never)).toThrow(
+      new TypeError("Cannot close the map: expected an object of options, received null"),
+    );
+    expect(() => new HandleMap({ open, max: 1.5 })).toThrow(
+      new RangeError("Expected max to be a whole number of at least 1, received number 1.5"),
+    );
+    expect(new HandleMap({ open, max: Infinity }).size).toBe(0);
   });
 });

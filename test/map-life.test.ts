@@ -116,22 +116,100 @@ describe("HandleMap, lost", () => {
     expect([map.size, map.stats.leaving]).toEqual([0, 0]);
   });
 
-  it("listens to nothing that nobody waited for", async () => {
+  it("listens as well to a value that arrives when nobody waits for it any more, until it is freed", async () => {
     const gate = deferred();
     const { map, log } = make({
       open: async () => {
         await gate.promise;
         return new Link(1);
       },
-      lost: () => log.push("listens"),
+      lost: (link, lost) => {
+        log.push("listens");
+        link.lose = lost;
+        return () => log.push("stops");
+      },
+      free: async (link) => {
+        link.lose?.(new Error("reset"));
+        await turn();
+        log.push("free 1");
+      },
     });
     const stop = new AbortController();
     const asked = map.acquire("a", { signal: stop.signal });
     stop.abort("no");
     await expect(asked).rejects.toBe("no");
     gate.resolve();
+    await map.close();
+    expect(log).toEqual(["listens", "free 1", "stops"]);
+  });
+});
+
+describe("HandleMap, lost during a check", () => {
+  it("moves on to the next value when the check never ends, and frees the lost one", async () => {
+    const { map, log } = make({
+      idle: Infinity,
+      validate: ({ nr }) => nr > 1 || new Promise<boolean>(() => {}),
+    });
+    const first = await map.acquire("a");
+    const link = first.value;
+    const waiting = [map.acquire("a"), map.acquire("a")];
+    link.lose?.(new Error("reset"));
+    const [second, third] = await Promise.all(waiting);
+    expect([second?.value.nr, third?.value.nr, first.value]).toEqual([2, 2, link]);
+    expect([first.refCount, log]).toEqual([1, ["open 1", "open 2"]]);
+    await first.decrRef();
+    expect(log).toEqual(["open 1", "open 2", "free 1", "stop 1"]);
+    await Promise.all([second?.decrRef(), third?.decrRef()]);
+    await map.close();
+    expect(log.slice(4)).toEqual(["free 2", "stop 2"]);
+  });
+
+  it.each(["lost", "invalidated"])("does not give out a value that was %s before the check said yes", async (how) => {
+    const checks: Deferred<boolean>[] = [];
+    const { map, log } = make({
+      idle: Infinity,
+      validate: () => {
+        checks.push(deferred<boolean>());
+        return (checks.at(-1) as Deferred<boolean>).promise;
+      },
+    });
+    const first = await map.acquire("a");
+    const link = first.value;
+    await first.decrRef();
+    const asked = map.acquire("a");
+    if (how === "lost") link.lose?.();
+    else map.invalidate("a");
+    // An invalidated value is not freed before the check of it has ended.
+    expect(log).toEqual(["open 1"]);
+    checks[0]?.resolve(true);
+    expect((await asked).value.nr).toBe(2);
     await turn();
-    expect(log).toEqual(["free 1"]);
+    expect([checks.length, [...log].sort()]).toEqual([1, ["free 1", "open 1", "open 2", "stop 1"]]);
+  });
+
+  it("asks anew when the value left in the moment after the answer", async () => {
+    const check = deferred<boolean>();
+    const { map } = make({ idle: Infinity, validate: () => check.promise });
+    await (await map.acquire("a")).decrRef();
+    const asked = map.acquire("a");
+    // The answer is on its way when the value leaves.
+    check.promise.then(() => map.invalidate("a"));
+    check.resolve(true);
+    expect((await asked).value.nr).toBe(2);
+  });
+
+  it("gives no handle of a map that the check closed", async () => {
+    const { map, log } = make({
+      idle: Infinity,
+      validate: () => {
+        void map.close();
+        return true;
+      },
+    });
+    await (await map.acquire("a")).decrRef();
+    await expect(map.acquire("a")).rejects.toThrow('Cannot acquire entry "a": the map is closed');
+    await map.close();
+    expect(log).toEqual(["open 1", "free 1", "stop 1"]);
   });
 });
 
