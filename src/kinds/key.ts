@@ -1,5 +1,5 @@
-import { ignore, isThenable } from "../account";
-import { UseAfterFreeError } from "../errors";
+import { INSPECT, ignore, isThenable } from "../account";
+import { LoanError, UseAfterFreeError } from "../errors";
 
 /** Where a `Keyspace` keeps its values. A `Map` is one. */
 export interface KeyStore<V> {
@@ -35,8 +35,8 @@ export interface Key<V> {
    */
   delete(): boolean;
   /**
-   * Iterates over a list, a set or a hash that is a `Map`. The key owns the iterator and ends it when it closes; a second
-   * call ends the first.
+   * Iterates over a list, a set or a hash that is a `Map`. The key owns the iterator and ends it when it closes, after which
+   * the next step throws; a second call ends the first, which then is done.
    *
    * @throws {TypeError} If the value cannot be iterated.
    */
@@ -51,66 +51,75 @@ export interface Home<V> {
   readonly store: KeyStore<V>;
   readonly typeOf: TypeOf<V>;
   /** The key was closed. */
-  closed(key: KeyImpl<V>): void;
+  closed(key: KeyImpl<V>, name: string): void;
 }
 
+/** A key. Its mode and its end are the keyspace's affair, by statics: whoever is lent the value has no right to them. */
 export class KeyImpl<V> implements Key<V> {
-  readonly name: string;
-  readonly mode: "read" | "write";
-  readonly notify: boolean;
-  /** Lent keys hold no name and tell nobody; one that was kept by a `dup` holds its name. */
-  lent: boolean;
+  readonly #name: string;
+  readonly #mode: "read" | "write";
+  readonly #notify: boolean;
+  #lent: boolean;
   #home: Home<V> | undefined;
   #iterator: Iterator<unknown> | undefined = undefined;
 
   constructor(home: Home<V>, name: string, mode: "read" | "write", notify: boolean, lent: boolean) {
-    this.name = name;
-    this.mode = mode;
-    this.notify = notify;
-    this.lent = lent;
+    this.#name = name;
+    this.#mode = mode;
+    this.#notify = notify;
+    this.#lent = lent;
     this.#home = home;
   }
 
+  get name(): string {
+    return this.#name;
+  }
+
+  get mode(): "read" | "write" {
+    return this.#mode;
+  }
+
   get exists(): boolean {
-    return hasValue(this.#open("look at").store, this.name, "look at");
+    return hasValue(this.#open("look at").store, this.#name, "look at");
   }
 
   get type(): string {
     const home = this.#open("look at");
-    const value = home.store.get(this.name);
+    const value = home.store.get(this.#name);
     return value === undefined ? "empty" : home.typeOf(value);
   }
 
   get(): V | undefined {
-    return this.#open("read").store.get(this.name);
+    return this.#open("read").store.get(this.#name);
   }
 
   set(value: V): void {
     const { store } = this.#writable("set");
     if (value === undefined)
-      throw new TypeError(`Cannot set key "${this.name}": undefined is no value, delete it instead`);
-    synchronous("set", this.name, store.set(this.name, value));
+      throw new TypeError(`Cannot set key "${this.#name}": undefined is no value, delete it instead`);
+    synchronous("set", this.#name, store.set(this.#name, value));
   }
 
   delete(): boolean {
     const { store } = this.#writable("delete");
-    const existed = hasValue(store, this.name, "delete");
-    if (existed) synchronous("delete", this.name, store.delete(this.name));
+    const existed = hasValue(store, this.#name, "delete");
+    if (existed) synchronous("delete", this.#name, store.delete(this.#name));
     return existed;
   }
 
   iterate(): IterableIterator<unknown> {
-    const value = this.#open("iterate over").store.get(this.name);
+    const value = this.#open("iterate over").store.get(this.#name);
     if (typeof (value as Iterable<unknown> | undefined)?.[Symbol.iterator] !== "function") {
-      throw new TypeError(`Cannot iterate over key "${this.name}": it is ${this.type}, and not iterable`);
+      throw new TypeError(`Cannot iterate over key "${this.#name}": it is ${this.type}, and not iterable`);
     }
-    this.endIteration();
+    KeyImpl.endIteration(this);
     const iterator = (value as unknown as Iterable<unknown>)[Symbol.iterator]();
     this.#iterator = iterator;
     return this.#walk(iterator);
   }
 
   *#walk(iterator: Iterator<unknown>): IterableIterator<unknown> {
+    this.#open("iterate over");
     try {
       while (this.#iterator === iterator) {
         const { done, value } = iterator.next();
@@ -122,33 +131,68 @@ export class KeyImpl<V> implements Key<V> {
         this.#open("iterate over");
       }
     } finally {
-      if (this.#iterator === iterator) this.endIteration();
+      if (this.#iterator === iterator) KeyImpl.endIteration(this);
     }
   }
 
-  endIteration(): void {
-    const iterator = this.#iterator;
-    this.#iterator = undefined;
+  /** Not a key's own to do: says whose it is. */
+  close(): never {
+    const message = `Cannot close key "${this.#label}" by its value`;
+    if (!this.#lent) throw new TypeError(`${message}: close its handle, keyspace.close(handle)`);
+    const facts = { kind: "key", label: this.#label, refCount: 0, owed: 0 };
+    throw new LoanError(`${message}: it is lent, and has nothing to close; dup() the loan to keep it`, facts);
+  }
+
+  toString(): string {
+    return `Key<${this.#label}${this.#home === undefined ? ", closed" : ""}>`;
+  }
+
+  [INSPECT](): string {
+    return this.toString();
+  }
+
+  static close<V>(key: KeyImpl<V>): void {
+    const home = key.#open("close");
+    key.#home = undefined;
+    home.closed(key, key.#name);
+  }
+
+  static endIteration<V>(key: KeyImpl<V>): void {
+    const iterator = key.#iterator;
+    key.#iterator = undefined;
     iterator?.return?.();
   }
 
-  close(): void {
-    const home = this.#open("close");
-    this.#home = undefined;
-    home.closed(this);
+  /** Whether closing it tells those who listen. */
+  static tells<V>(key: KeyImpl<V>): boolean {
+    return key.#mode === "write" && key.#notify;
+  }
+
+  /** Whether it holds its name: a lent one does not. */
+  static holds<V>(key: KeyImpl<V>): boolean {
+    return !key.#lent;
+  }
+
+  /** A lent key was kept by a `dup`: it is a key like any other from now on. */
+  static kept<V>(key: KeyImpl<V>): void {
+    key.#lent = false;
+  }
+
+  get #label(): string {
+    return `${this.#name} (${this.#lent ? "lent" : this.#mode})`;
   }
 
   #open(verb: string): Home<V> {
     if (this.#home !== undefined) return this.#home;
-    const label = `${this.name} (${this.mode})`;
+    const label = this.#label;
     const facts = { kind: "key", label, refCount: 0, owed: 0 };
     throw new UseAfterFreeError(`Cannot ${verb} key "${label}": it was closed`, facts);
   }
 
   #writable(verb: string): Home<V> {
     const home = this.#open(verb);
-    if (this.mode === "write") return home;
-    throw new TypeError(`Cannot ${verb} key "${this.name} (read)": it was opened for reading`);
+    if (this.#mode === "write") return home;
+    throw new TypeError(`Cannot ${verb} key "${this.#name} (read)": it was opened for reading`);
   }
 }
 

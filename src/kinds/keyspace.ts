@@ -1,3 +1,4 @@
+import { around } from "../account";
 import { checkObject, suppress, unfit } from "../errors";
 import { Handle, type Loan } from "../handle";
 import { defineResource, type Resource, type ResourceStats } from "../resource";
@@ -18,10 +19,13 @@ export interface KeyspaceOptions<V> {
   readonly typeOf?: TypeOf<V>;
 }
 
-/** Hears that a write key was closed. The key it is lent reads, and is over with the call. */
+/**
+ * Hears that a write key was closed. The key it is lent reads, and is over with the call, or with the promise that it returns:
+ * nobody waits for that one, and its rejection is unhandled.
+ */
 export type ModifiedListener<V> = (name: string, key: Loan<Key<V>>) => unknown;
 
-/** What is called with a key that is lent for the call. */
+/** What is called with a key that is lent for the call, or until the promise that it returns settles, as for a {@link ModifiedListener}. */
 export type KeyVisitor<V> = (key: Loan<Key<V>>) => unknown;
 
 /**
@@ -47,7 +51,7 @@ export interface Keyspace<V> {
    * the first `set`, not before.
    *
    * @returns `undefined` if a key that is missing was asked for reading; nothing is counted then.
-   * @throws {TypeError} If the name or the mode is none.
+   * @throws {TypeError} If the name, the options or the mode is none.
    */
   open(name: string, options: KeyOptions & { readonly mode: "write" }): Handle<Key<V>>;
   open(name: string, options?: KeyOptions): Handle<Key<V>> | undefined;
@@ -56,6 +60,7 @@ export interface Keyspace<V> {
    * back, in this order. `undefined`, which opening a missing key gave, and `null` may be closed any number of times.
    *
    * @throws {RefCountError} If the handle owes nothing any more.
+   * @throws {TypeError} If it is no handle: a key is closed by its handle, not by its name or its value.
    */
   close(key: Handle<Key<V>> | undefined | null): void;
   /** How many open keys hold the name: those that were opened, and those that were lent and kept by a `dup`. */
@@ -71,6 +76,8 @@ export interface Keyspace<V> {
    * calls `dup()` on the loan.
    *
    * @throws {TypeError} If the store cannot list its names.
+   * @throws What `visit` throws, and the scan is over; if ending the key's iterator fails as well, a `SuppressedError`
+   * that carries both.
    */
   scan(visit: KeyVisitor<V>): void;
   /** Keys opened and closed so far. */
@@ -97,14 +104,14 @@ export const Keyspace: KeyspaceConstructor = class<V> implements Keyspace<V> {
       if (typeof store?.[name] === "function") continue;
       throw unfit("make a Keyspace", `a store with ${name}()`, store);
     }
-    this.#home = { store, typeOf, closed: (key) => this.#closed(key) };
+    this.#home = { store, typeOf, closed: (key, name) => this.#closed(key, name) };
     this.#keys = defineResource({
       kind: "key",
       open: (name: string, mode: "read" | "write", notify: boolean) => {
         this.#hold(name);
         return new KeyImpl(this.#home, name, mode, notify, false);
       },
-      free: (key) => key.close(),
+      free: KeyImpl.close,
       label: ({ name, mode }) => `${name} (${mode})`,
     });
   }
@@ -115,8 +122,10 @@ export const Keyspace: KeyspaceConstructor = class<V> implements Keyspace<V> {
 
   open(name: string, options: KeyOptions & { readonly mode: "write" }): Handle<Key<V>>;
   open(name: string, options?: KeyOptions): Handle<Key<V>> | undefined;
-  open(name: string, { mode = "read", notify = true }: KeyOptions = {}): Handle<Key<V>> | undefined {
+  open(name: string, options: KeyOptions = {}): Handle<Key<V>> | undefined {
     if (typeof name !== "string") throw unfit("open a key", "a name", name);
+    checkObject(`open key "${name}"`, options);
+    const { mode = "read", notify = true } = options;
     if (mode !== "read" && mode !== "write") {
       throw unfit(`open key "${name}"`, 'mode "read" or "write"', mode);
     }
@@ -125,7 +134,9 @@ export const Keyspace: KeyspaceConstructor = class<V> implements Keyspace<V> {
   }
 
   close(key: Handle<Key<V>> | undefined | null): void {
-    key?.decrRef();
+    if (key === undefined || key === null) return;
+    if (typeof key.decrRef !== "function") throw unfit("close a key", "the handle that open() gave", key);
+    key.decrRef();
   }
 
   refCount(name: string): number {
@@ -150,16 +161,17 @@ export const Keyspace: KeyspaceConstructor = class<V> implements Keyspace<V> {
   /** Lends a key that holds nothing for the time of one call. */
   #lend(name: string, use: KeyVisitor<V>): void {
     const lent = new KeyImpl(this.#home, name, "read", false, true);
-    const handle = Handle.of<KeyImpl<V>>(lent, (key) => key.close(), { kind: "key", label: `${name} (lent)` });
-    try {
-      handle.borrow((_, loan) => use(loan as Loan<Key<V>>));
-    } finally {
-      if (!handle.decrRef()) {
+    const handle = Handle.of<KeyImpl<V>>(lent, KeyImpl.close, { kind: "key", label: `${name} (lent)` });
+    // `void`: a promise makes its own borrow last, and nobody waits for it here.
+    around(
+      () => void handle.borrow((_, loan) => use(loan as Loan<Key<V>>)),
+      () => {
+        if (handle.decrRef()) return;
         // Somebody keeps it: a key like any other from now on.
-        lent.lent = false;
+        KeyImpl.kept(lent);
         this.#hold(name);
-      }
-    }
+      },
+    );
   }
 
   #hold(name: string): void {
@@ -167,7 +179,7 @@ export const Keyspace: KeyspaceConstructor = class<V> implements Keyspace<V> {
   }
 
   /** Valkey's order: the signal, the iterator, the name. Each runs past what the one before throws. */
-  #closed(key: KeyImpl<V>): void {
+  #closed(key: KeyImpl<V>, name: string): void {
     let failed = false;
     let failure: unknown;
     const attempt = (step: () => void): void => {
@@ -178,16 +190,16 @@ export const Keyspace: KeyspaceConstructor = class<V> implements Keyspace<V> {
         failed = true;
       }
     };
-    if (key.mode === "write" && key.notify) {
+    if (KeyImpl.tells(key)) {
       for (const { listener } of [...this.#listeners]) {
-        attempt(() => this.#lend(key.name, (loan) => listener(key.name, loan)));
+        attempt(() => this.#lend(name, (loan) => listener(name, loan)));
       }
     }
-    attempt(() => key.endIteration());
-    if (!key.lent) {
-      const left = this.refCount(key.name) - 1;
-      if (left === 0) this.#names.delete(key.name);
-      else this.#names.set(key.name, left);
+    attempt(() => KeyImpl.endIteration(key));
+    if (KeyImpl.holds(key)) {
+      const left = this.refCount(name) - 1;
+      if (left === 0) this.#names.delete(name);
+      else this.#names.set(name, left);
     }
     if (failed) throw failure;
   }

@@ -1,6 +1,7 @@
 import { mkdtempSync, rmSync } from "node:fs";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
+import { inspect } from "node:util";
 import { open as openLmdb } from "lmdb";
 import { afterAll, describe, expect, it } from "vitest";
 import { AutoMemory } from "../../src/auto-memory";
@@ -8,6 +9,7 @@ import { LoanError, RefCountError, UseAfterFreeError } from "../../src/errors";
 import type { Handle, Loan } from "../../src/handle";
 import type { Key, KeyStore } from "../../src/kinds/key";
 import { Keyspace, type KeyspaceOptions } from "../../src/kinds/keyspace";
+import { deferred, turn } from "../support/until";
 
 const ends: (() => unknown)[] = [];
 afterAll(async () => {
@@ -316,6 +318,131 @@ describe("Keyspace", () => {
     expect(() => key.value.delete()).toThrow("Cannot delete");
     keys.close(key);
     expect([keys.stats.live, keys.refCount("a")]).toEqual([0, 0]);
+  });
+
+  it("is closed by the handle only: not by the value, and not by whom it is lent to", () => {
+    const keys = new Keyspace<number>();
+    const key = keys.open("a", { mode: "write" });
+    type Closing = { close(): void; lent: boolean; endIteration?: unknown };
+    key.value.set(1);
+    const value = key.value as Key<number> & Closing;
+    expect(() => value.close()).toThrow(
+      new TypeError('Cannot close key "a (write)" by its value: close its handle, keyspace.close(handle)'),
+    );
+    expect([key.alive, value.exists, value.endIteration]).toEqual([true, true, undefined]);
+    let kept: Handle<Key<number>> | undefined;
+    keys.scan((loan) => {
+      kept = loan.dup();
+      const lent = loan.value as Key<number> & Closing;
+      expect(() => lent.close()).toThrow(LoanError);
+      expect(() => lent.close()).toThrow(
+        'Cannot close key "a (lent)" by its value: it is lent, and has nothing to close',
+      );
+    });
+    expect([kept?.value.get(), keys.refCount("a")]).toEqual([1, 2]);
+    const own = kept?.value as Key<number> & Closing;
+    expect(() => own.close()).toThrow(TypeError);
+    keys.close(kept);
+    keys.close(key);
+    expect([keys.refCount("a"), keys.stats.live]).toEqual([0, 0]);
+  });
+
+  it("keeps its name and its mode, whatever is written over them", () => {
+    const keys = new Keyspace<number>({ store: new Map([["a", 1]]) });
+    const key = keys.open("a") as Handle<Key<number>>;
+    for (const [name, value] of Object.entries({ mode: "write", name: "b" })) {
+      expect(() => Object.assign(key.value, { [name]: value })).toThrow(TypeError);
+      Object.defineProperty(key.value, name, { value });
+    }
+    expect(() => key.value.set(2)).toThrow('Cannot set key "a (read)"');
+    expect([key.value.get(), keys.refCount("a"), keys.refCount("b")]).toEqual([1, 1, 0]);
+    keys.close(key);
+    expect(keys.refCount("a")).toBe(0);
+  });
+
+  it("is printed by its name and its mode", () => {
+    const keys = new Keyspace<number>();
+    const key = keys.open("a", { mode: "write" });
+    const { value } = key;
+    expect([inspect({ value }), String(value)]).toEqual(["{ value: Key<a (write)> }", "Key<a (write)>"]);
+    keys.close(key);
+    expect(inspect(value)).toBe("Key<a (write), closed>");
+  });
+
+  it("says both when a visitor throws and ending the iterator that it began does", () => {
+    class Stubborn {
+      [Symbol.iterator]() {
+        const next = () => ({ done: false, value: 1 });
+        const fail = () => {
+          throw new Error("the iterator does not end");
+        };
+        return { next, return: fail };
+      }
+    }
+    const keys = new Keyspace({ store: new Map([["a", new Stubborn()]]) });
+    const visit = (): void =>
+      keys.scan((key) => {
+        key.value.iterate().next();
+        throw new Error("the visitor failed");
+      });
+    expect(visit).toThrow(
+      expect.objectContaining({
+        error: expect.objectContaining({ message: "the iterator does not end" }),
+        suppressed: expect.objectContaining({ message: "the visitor failed" }),
+      }),
+    );
+    expect(keys.refCount("a")).toBe(0);
+  });
+
+  it("lends a key to an asynchronous visitor until its promise settles", async () => {
+    const keys = new Keyspace({ store: new Map([["a", 1]]) });
+    const gate = deferred();
+    const seen: unknown[] = [];
+    let kept: Key<number> | undefined;
+    keys.scan(async (key) => {
+      kept = key.value;
+      await gate.promise;
+      seen.push(key.value.get(), keys.refCount("a"));
+    });
+    gate.resolve();
+    await turn();
+    expect(seen).toEqual([1, 0]);
+    expect(() => kept?.get()).toThrow(UseAfterFreeError);
+  });
+
+  it("does not step over a key that was closed, begun or not", () => {
+    const keys = new Keyspace({ store: new Map([["a", [1, 2]]]) });
+    const key = keys.open("a") as Handle<Key<number[]>>;
+    const begun = key.value.iterate();
+    expect(begun.next().value).toBe(1);
+    keys.close(key);
+    expect(() => begun.next()).toThrow(UseAfterFreeError);
+    const other = keys.open("a") as Handle<Key<number[]>>;
+    const fresh = other.value.iterate();
+    keys.close(other);
+    expect(() => fresh.next()).toThrow('Cannot iterate over key "a (read)": it was closed');
+  });
+
+  it("says what it cannot close or read options of", () => {
+    const keys = new Keyspace();
+    for (const [given, received] of [
+      ["a", '"a"'],
+      [5, "number 5"],
+      [{}, "object"],
+    ] as const) {
+      expect(() => keys.close(given as never)).toThrow(
+        new TypeError(`Cannot close a key: expected the handle that open() gave, received ${received}`),
+      );
+    }
+    for (const [given, received] of [
+      [null, "null"],
+      ["write", '"write"'],
+    ] as const) {
+      expect(() => keys.open("a", given as never)).toThrow(
+        new TypeError(`Cannot open key "a": expected an object of options, received ${received}`),
+      );
+    }
+    expect(keys.stats.opened).toBe(0);
   });
 
   it("refuses a mode that is none, a name that is none, and a store that is none", () => {
