@@ -1,5 +1,5 @@
-import { received } from "../errors";
-import { canonicalHost } from "./host-name";
+import { received, unfit } from "../errors";
+import { canonicalHost, isLoopback } from "./host-name";
 
 declare const URLSearchParams: { new (query: string): { get(name: string): string | null } };
 
@@ -20,7 +20,14 @@ export interface EndpointParts {
   readonly path?: string | undefined;
 }
 
-/** An endpoint as users write it: `"Example.COM.:6379"`, `"rediss://user:secret@[::1]:6380/2"`, `"unix:/run/db.sock"`, or its parts. */
+/**
+ * An endpoint as users write it: `"Example.COM.:6379"`, `"rediss://user:secret@[::1]:6380/2"`, `"unix:/run/db.sock"`, or its parts.
+ *
+ * Encrypted are `tls`, `ssl`, whatever ends in `+tls` or `+ssl`, and `amqps`, `ftps`, `grpcs`, `https`, `imaps`, `ldaps`,
+ * `mqtts`, `mysqls`, `pop3s`, `rediss`, `sips`, `smtps`, `valkeys` and `wss`. Another scheme is plain, unless it looks as if
+ * it were not: one that ends in an "s" (but `nats`, `postgres`, `redis` and `ws`) or in `+srv` is refused. In an account a
+ * `/`, a `?` and a `#` are escaped (`p%3Fss`), and an `@` in what follows the host.
+ */
 export type Endpoint = string | EndpointParts;
 
 export interface EndpointOptions {
@@ -30,8 +37,11 @@ export interface EndpointOptions {
   readonly loopback?: string;
 }
 
-/** Schemes whose connections are encrypted: the plain name with an "s". */
-const ENCRYPTED = /^(?:rediss|valkeys|https|wss|mysqls|tls|amqps|mqtts|ldaps)$/;
+/** Schemes whose connections are encrypted: most are the plain name with an "s". */
+const ENCRYPTED =
+  /^(?:amqps|ftps|grpcs|https|imaps|ldaps|mqtts|mysqls|pop3s|rediss|sips|smtps|ssl|tls|valkeys|wss|.+\+(?:tls|ssl))$/;
+/** Schemes that may be encrypted or not: whoever guesses would send a password in the clear, or speak TLS to who does not. */
+const DOUBTFUL = /(?:s|\+srv)$/;
 const DEFAULT_PORTS: Readonly<Record<string, number>> = {
   redis: 6379,
   rediss: 6379,
@@ -45,6 +55,7 @@ const DEFAULT_PORTS: Readonly<Record<string, number>> = {
   https: 443,
   ws: 80,
   wss: 443,
+  nats: 4222,
 };
 
 /**
@@ -77,7 +88,8 @@ export function canonicalEndpoint(endpoint: Endpoint, options: EndpointOptions =
   }
   const account = user === undefined ? "" : `${encodeURIComponent(user)}@`;
   const database = db === undefined ? "" : `/${encodeURIComponent(db)}`;
-  const name = servername === undefined ? "" : `?servername=${servername}`;
+  // Only what a query would read otherwise: brackets and colons of an address stay as they are.
+  const name = servername === undefined ? "" : `?servername=${servername.replace(/[%&+]/g, encodeURIComponent)}`;
   return `${scheme}${account}${host?.includes(":") ? `[${host}]` : host}:${port}${database}${name}`;
 }
 
@@ -107,9 +119,11 @@ export function readEndpoint(endpoint: Endpoint, options: EndpointOptions = {}):
     if (path === "") throw refuse("its path is empty");
     return { host: undefined, port: undefined, tls, servername: undefined, user, password, db, path };
   }
-  const host = canonicalHost(checkText("host", parts.host), options.loopback);
-  if (host === undefined) throw refuse("its host is neither a name nor an address");
-  const port = canonicalPort(parts.port ?? options.defaultPort);
+  const named = canonicalHost(checkText("host", parts.host));
+  if (named === undefined) throw refuse("its host is neither a name nor an address");
+  const { loopback, defaultPort } = options;
+  const host = loopback !== undefined && isLoopback(named) ? canonicalLoopback(loopback) : named;
+  const port = canonicalPort(parts.port, defaultPort);
   const asName = parts.servername === undefined ? "" : checkText("servername", parts.servername);
   const name = tls && asName !== "" ? canonicalHost(asName) : host;
   if (name === undefined) throw refuse("its servername is neither a name nor an address");
@@ -120,7 +134,11 @@ export function readEndpoint(endpoint: Endpoint, options: EndpointOptions = {}):
 
 /** The parts of an endpoint as they were written. */
 function parseEndpoint(endpoint: Endpoint): EndpointParts {
-  if (typeof endpoint === "object" && endpoint !== null) return endpoint;
+  if (typeof endpoint === "object" && endpoint !== null) {
+    // A URL has a `host` as well, with the port in it, and no `tls`.
+    if (typeof (endpoint as { href?: unknown }).href === "string") throw refuse("it is a URL object, give its href");
+    return endpoint;
+  }
   if (typeof endpoint !== "string") throw refuse(`expected a string or its parts, received ${received(endpoint)}`);
   const text = endpoint.trim();
   if (text.startsWith("/")) return { path: text };
@@ -142,8 +160,11 @@ function parseEndpoint(endpoint: Endpoint): EndpointParts {
   const scheme = /^([a-z][a-z0-9+.-]*):\/\//i.exec(text);
   const name = scheme?.[1]?.toLowerCase();
   const [, authority = "", rest = ""] = /^([^/?#]*)(.*)$/s.exec(scheme ? text.slice(scheme[0].length) : text) ?? [];
-  // A password with a "/" in it would end up in the key, as the database.
-  if (/^[^?]*@/.test(rest)) throw refuse('a "/" or an "@" in it is not escaped');
+  // A password with a "/" in it would end up in the key, as the database, and what is before a "?" as the host.
+  if (rest.includes("@")) throw refuse('a "/", a "?", a "#" or an "@" in it is not escaped');
+  if (name !== undefined && !(name in DEFAULT_PORTS) && !ENCRYPTED.test(name) && DOUBTFUL.test(name)) {
+    throw refuse("its scheme is not known, and may mean TLS: give its parts, with tls");
+  }
   // The last @ ends the account: a password may contain others.
   const at = authority.lastIndexOf("@");
   const account = at < 0 ? [] : split(authority.slice(0, at));
@@ -158,7 +179,8 @@ function parseEndpoint(endpoint: Endpoint): EndpointParts {
     servername: asked.get("servername") ?? undefined,
     user: account[0],
     password: account[1],
-    db: asked.get("db") ?? decode(path.slice(1)),
+    // "h:1/2/" is "h:1/2".
+    db: asked.get("db") ?? decode(path.replace(/^\/|\/+$/g, "")),
   };
 }
 
@@ -184,11 +206,20 @@ function splitHost(text: string): { host: string; port: string | undefined } {
   return { host: parts[0] as string, port: parts[1] || undefined };
 }
 
-function canonicalPort(port: number | string | undefined): number {
-  if (port === undefined || port === "") throw refuse("it has no port, and there is no default port");
-  const number = typeof port === "number" ? port : /^\s*\d+\s*$/.test(port) ? Number(port) : Number.NaN;
-  if (!Number.isInteger(number) || number < 1 || number > 65535) throw refuse("its port is not from 1 to 65535");
-  return number;
+function canonicalLoopback(loopback: unknown): string {
+  const host = typeof loopback === "string" ? canonicalHost(loopback) : undefined;
+  if (host === undefined) throw unfit("read an endpoint", "loopback to be a name or an address", loopback);
+  return host;
+}
+
+function canonicalPort(port: number | string | undefined, defaultPort: number | undefined): number {
+  const given = port === "" ? undefined : port;
+  const asked = given ?? defaultPort;
+  if (asked === undefined) throw refuse("it has no port, and there is no default port");
+  const number = typeof asked === "number" ? asked : /^\s*\d+\s*$/.test(asked) ? Number(asked) : Number.NaN;
+  if (Number.isInteger(number) && number >= 1 && number <= 65535) return number;
+  if (given !== undefined) throw refuse("its port is not from 1 to 65535");
+  throw unfit("read an endpoint", "defaultPort to be from 1 to 65535", defaultPort);
 }
 
 function checkText(name: string, value: unknown): string {

@@ -7,15 +7,14 @@ declare const URL: { new (url: string): { hostname: string } };
  * The WHATWG URL parser, which every host has, knows all of these rules; its own for IPv6 differ from RFC 5952 in nothing
  * but IPv4-mapped addresses, which are written in dots. Names it does not look up.
  */
-export function canonicalHost(text: string, loopback?: string): string | undefined {
+export function canonicalHost(text: string): string | undefined {
   const host = text.trim().replace(/\.$/, "");
   if (host === "" || /[/?#@\\\s]/.test(host)) return undefined;
   const bare = host.replace(/^\[(.*)\]$/, "$1");
   const isV6 = bare.includes(":");
   if (bare !== host && !isV6) return undefined;
   const found = isV6 ? canonicalV6(bare) : parse(host);
-  if (found === undefined || found === "") return undefined;
-  return loopback !== undefined && isLoopback(found) ? canonicalHost(loopback) : found;
+  return found === "" ? undefined : found;
 }
 
 function canonicalV6(bare: string): string | undefined {
@@ -41,6 +40,7 @@ function parse(host: string): string | undefined {
   }
 }
 
-function isLoopback(host: string): boolean {
+/** Whether a host in its one spelling is this machine. */
+export function isLoopback(host: string): boolean {
   return /^(?:localhost|(?:.+\.)localhost|127(?:\.\d+){3}|\[::1\]|\[::ffff:127(?:\.\d+){3}\])$/.test(host);
 }

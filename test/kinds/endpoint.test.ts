@@ -27,6 +27,18 @@ describe("canonicalEndpoint()", () => {
     ["tls://example.com:1?servername=DB.example", "tls://example.com:1?servername=db.example"],
     ["tls://example.com:1?servername=Example.com.", "tls://example.com:1"],
     ["postgres://app@db.example/orders", "app@db.example:5432/orders"],
+    ["redis+tls://a:1", "tls://a:1"],
+    ["redis+ssl://a:1", "tls://a:1"],
+    ["ssl://a:1", "tls://a:1"],
+    ["SMTPS://a:1", "tls://a:1"],
+    ["imaps://a:1", "tls://a:1"],
+    ["smtp://a:1", "a:1"],
+    ["nats://a", "a:4222"],
+    ["redis://a/2/", "a:6379/2"],
+    ["a:1/", "a:1"],
+    ["a:1/2//", "a:1/2"],
+    ["a:1/2%2F", "a:1/2%2F"],
+    ["redis://app:p%3Fss%23@a", "app@a:6379"],
     ["unix:/run//redis.sock", "unix:/run/redis.sock"],
     ["unix:///run/redis.sock?db=2", "unix:/run/redis.sock?db=2"],
     ["/run/redis.sock", "unix:/run/redis.sock"],
@@ -40,7 +52,10 @@ describe("canonicalEndpoint()", () => {
     [{ host: "EXAMPLE.com." }, "example.com:6379"],
     ["::1", "[::1]:6379"],
     ["example.com", "example.com:6379"],
+    [{ host: "a", port: "" }, "a:6379"],
     [{ host: "a", db: 0 }, "a:6379"],
+    [{ host: "a", tls: true, servername: "a+b&c" }, "tls://a:6379?servername=a%2Bb%26c"],
+    [{ host: "a", tls: true, servername: "fe80::1%25" }, "tls://a:6379?servername=[fe80::1%2525]"],
     [{ host: "a", db: "2", user: "me:you" }, "me%3Ayou@a:6379/2"],
     [{ host: "a", tls: true, servername: "B" }, "tls://a:6379?servername=b"],
     [{ path: "/run/a b?.sock", user: "app", tls: true }, "tls://unix:/run/a%20b%3F.sock?user=app"],
@@ -97,6 +112,12 @@ describe("canonicalEndpoint()", () => {
       `redis://app:12/${secret}@a:1`,
       `redis://${secret}/1@a:1`,
       `app:12/${secret}@a:1`,
+      `redis://app:${secret}?ss@a:1`,
+      `redis://app:12?${secret}@a:1`,
+      `redis://app:12#${secret}@a:1`,
+      `redis://app:12/3?${secret}@a:1`,
+      `redis://app:p@ss?${secret}@a:1`,
+      `app:${secret}?1@a:1`,
       `unix://app:${secret}/1@/a`,
       `unix://app:${secret}?1@/a`,
       { host: 1, password: secret, port: 1 },
@@ -135,6 +156,41 @@ describe("canonicalEndpoint()", () => {
     );
   });
 
+  it("refuses a scheme that may mean TLS, instead of speaking plain", () => {
+    for (const scheme of ["gophers", "kafkas", "mongodb+srv", "REDIS-TLS+S"]) {
+      expect(() => canonicalEndpoint(`${scheme}://a:1`)).toThrow(
+        new TypeError("Cannot read the endpoint: its scheme is not known, and may mean TLS: give its parts, with tls"),
+      );
+    }
+    for (const scheme of ["redis", "postgres", "ws", "nats", "gopher"]) {
+      expect(canonicalEndpoint(`${scheme}://a:1`)).toBe("a:1");
+    }
+  });
+
+  it("blames the option that is wrong, and not the endpoint", () => {
+    for (const loopback of ["", "bad host", 5]) {
+      expect(() => canonicalEndpoint("localhost:1", { loopback: loopback as string })).toThrow(
+        "Cannot read an endpoint: expected loopback to be a name or an address, received",
+      );
+    }
+    for (const defaultPort of [0, 65536, "x"]) {
+      expect(() => canonicalEndpoint("a", { defaultPort: defaultPort as number })).toThrow(
+        "Cannot read an endpoint: expected defaultPort to be from 1 to 65535, received",
+      );
+    }
+    expect(() => canonicalEndpoint({ host: "a", port: 0 }, { defaultPort: 1 })).toThrow(
+      "its port is not from 1 to 65535",
+    );
+  });
+
+  it("says what to give instead of a URL object", () => {
+    const url = new URL("rediss://app:pw@h:6380/2");
+    expect(() => canonicalEndpoint(url as never)).toThrow(
+      new TypeError("Cannot read the endpoint: it is a URL object, give its href"),
+    );
+    expect(canonicalEndpoint(url.href)).toBe("tls://app@h:6380/2");
+  });
+
   it("changes nothing when it is applied again", () => {
     const host = fc.oneof(
       fc.domain(),
@@ -148,7 +204,7 @@ describe("canonicalEndpoint()", () => {
         host,
         port: fc.integer({ min: 1, max: 65535 }),
         tls: fc.boolean(),
-        servername: fc.domain(),
+        servername: fc.oneof(fc.domain(), fc.ipV6(), fc.constantFrom("a+b", "a&db=1", "fe80::1%25", "fe80::1%2B+")),
         user: fc.string({ minLength: 1 }).filter((text) => !/\p{Cc}/u.test(text)),
         password: fc.string(),
         db: fc.oneof(
