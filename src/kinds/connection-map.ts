@@ -9,7 +9,10 @@ export interface ConnectContext<V> extends OpenContext<Endpoint, V> {
   readonly endpoint: EndpointRead;
 }
 
-/** What a {@link ConnectionMap} is made of: see {@link HandleMapOptions}; the keys are endpoints. */
+/**
+ * What a {@link ConnectionMap} is made of: see {@link HandleMapOptions}; the keys are endpoints. Its functions may be the
+ * methods of a class of yours: they are called on the object that you give.
+ */
 export interface ConnectionMapOptions<T, V = T>
   extends EndpointOptions,
     Omit<HandleMapOptions<Endpoint, T>, "open" | "canonical" | "kind"> {
@@ -50,7 +53,7 @@ export interface ConnectionMapConstructor {
 export const ConnectionMap: ConnectionMapConstructor = class<T, V = T> extends HandleMap<Endpoint, T, V> {
   constructor(options: ConnectionMapOptions<T, V>) {
     checkObject("make a ConnectionMap", options);
-    const { open, defaultPort, loopback, ...rest } = options;
+    const { open, defaultPort, loopback } = options;
     if (typeof open !== "function") {
       throw unfit("make a ConnectionMap", "open to be a function", open);
     }
@@ -59,10 +62,40 @@ export const ConnectionMap: ConnectionMapConstructor = class<T, V = T> extends H
       ...(loopback === undefined ? {} : { loopback }),
     };
     super({
-      ...rest,
-      kind: rest.resource?.kind ?? "connection",
+      ...sharedOf<T>(options),
+      kind: options.resource?.kind ?? "connection",
       canonical: (endpoint) => canonicalEndpoint(endpoint, reading),
-      open: (key, context) => open(key as string, { ...context, endpoint: readEndpoint(context.given, reading) }),
+      open: (key, context) => {
+        const endpoint = readEndpoint(context.given, reading);
+        return options.open(key as string, Object.assign(context, { endpoint }));
+      },
     });
   }
 };
+
+/** What it shares with every keyed map. */
+type Shared<T> = Omit<ConnectionMapOptions<T>, "open" | keyof EndpointOptions>;
+
+/** Each of them by its name: what is inherited, as the methods of a class are, no spread would find. */
+const SHARED: Readonly<Record<keyof Shared<unknown>, true>> = {
+  free: true,
+  resource: true,
+  label: true,
+  idle: true,
+  maxAge: true,
+  lost: true,
+  max: true,
+  whenFull: true,
+  validate: true,
+  onError: true,
+};
+
+/** What a keyed map takes of the options, its functions called on them. */
+function sharedOf<T>(options: Shared<T>): Shared<T> {
+  const shared: Record<string, unknown> = {};
+  for (const name of Object.keys(SHARED) as (keyof Shared<T>)[]) {
+    const given: unknown = options[name];
+    shared[name] = typeof given === "function" ? given.bind(options) : given;
+  }
+  return shared;
+}

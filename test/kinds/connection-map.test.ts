@@ -140,6 +140,47 @@ describe("ConnectionMap", () => {
     for (const text of said) expect(String(text)).not.toContain(secret);
   });
 
+  it("calls the methods of an object of a class on that object, inherited or not", async () => {
+    class Base {
+      readonly #log: string[] = [];
+      readonly idle = Infinity;
+      open(key: string): { key: string } {
+        this.#log.push(`open ${key}`);
+        return { key };
+      }
+      free({ key }: { key: string }): void {
+        this.#log.push(`free ${key}`);
+      }
+      validate(): boolean {
+        this.#log.push("validate");
+        return true;
+      }
+      label(): string {
+        return `link ${this.#log.length}`;
+      }
+      get log(): string[] {
+        return this.#log;
+      }
+    }
+    class Links extends Base {
+      get defaultPort(): number {
+        return 1;
+      }
+      lost(): () => void {
+        this.log.push("listen");
+        return () => void this.log.push("stop");
+      }
+    }
+    const given = new Links();
+    const map = new ConnectionMap<{ key: string }>(given);
+    const first = await map.acquire("a");
+    expect(first.label).toBe("link 0");
+    await first.decrRef();
+    await (await map.acquire("a:1")).decrRef();
+    await map.close();
+    expect(given.log).toEqual(["open a:1", "listen", "validate", "free a:1", "stop"]);
+  });
+
   it("takes no open for an argument mistake", () => {
     expect(() => new ConnectionMap({} as never)).toThrow(
       "Cannot make a ConnectionMap: expected open to be a function, received undefined",
