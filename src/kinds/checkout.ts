@@ -1,13 +1,17 @@
 import { type Counted, isThenable, warn } from "../account";
 import { type AsyncHandle, AsyncHandleImpl, type AsyncLoan } from "../async-handle";
 import type { HolderFacts } from "../errors";
-import { type Handle, HandleImpl, type Loan } from "../handle";
+import { type Handle, HandleImpl, type Loan, type WeakHandle } from "../handle";
 import { LateController, now, type Signal } from "../host";
+import { holderName } from "../map-entry";
 import type { StopListening } from "../map-options";
 import { lostReason } from "../map-refusals";
 import type { PoolDriver } from "./pool-driver";
 
-/** An account on a connection that is checked out; its dups and whoever it is moved to are such accounts as well. */
+/**
+ * An account on a connection that is checked out; its dups, those of its loans, what its weak handles give and whoever it
+ * is moved to are such accounts as well.
+ */
 export interface Checkout<T> extends AsyncHandle<T> {
   /**
    * Aborts when the connection is lost while it is checked out (see {@link PoolDriver.lost}), with what it was lost by, or
@@ -18,6 +22,8 @@ export interface Checkout<T> extends AsyncHandle<T> {
   dup(holder?: string): Checkout<T>;
   /** See {@link Handle.move}. */
   move(): Checkout<T>;
+  /** See {@link Handle.weak}. */
+  weak(): WeakHandle<Checkout<T>>;
   /** See {@link AsyncHandle.borrow}; what fails in it marks the connection as broken. */
   borrow<R>(use: (connection: T, loan: CheckoutLoan<T>) => R): Promise<Awaited<R>>;
 }
@@ -26,6 +32,8 @@ export interface Checkout<T> extends AsyncHandle<T> {
 export interface CheckoutLoan<T> extends AsyncLoan<T> {
   /** See {@link Checkout.signal}. */
   readonly signal: Signal;
+  /** See {@link Loan.dup}. */
+  dup(holder?: string): Checkout<T>;
 }
 
 /** An account on a checkout that can be listed by name; its reference is weak, for what is dropped must be found. */
@@ -54,11 +62,16 @@ export class Out<T> extends LateController {
     this.connection = connection;
   }
 
+  /** What names it, once it is checked out. */
+  get label(): string {
+    return this.counted?.label ?? "";
+  }
+
   /** @throws What the driver's `lost` throws. */
   listen({ lost, kind = "connection" }: PoolDriver<T>): void {
     const stop = lost?.(this.connection, (given) => {
       this.broken = true;
-      this.lost ??= { reason: lostReason(kind, this.counted?.label ?? "", given) };
+      this.lost ??= { reason: lostReason(kind, this.label, given) };
       this.abort(this.lost.reason);
     });
     if (typeof stop === "function") this.#stopListening = stop as StopListening;
@@ -96,7 +109,8 @@ export class Out<T> extends LateController {
 
   /** Who has not given it back yet. */
   holders(): HolderFacts[] {
-    const { label = "", count = 0 } = this.counted ?? {};
+    const { label } = this;
+    const { count = 0 } = this.counted ?? {};
     const at = now();
     const known = this.#listed.filter((listed) => owed(listed) > 0);
     const holders: HolderFacts[] = known.map(({ holder, since, account }) => {
@@ -105,7 +119,7 @@ export class Out<T> extends LateController {
     });
     const [first] = this.#listed;
     if (first === undefined || known.reduce((sum, listed) => sum + owed(listed), 0) >= count) return holders;
-    // Who asked for it, if his account was collected: dropped, in all likelihood. Else one that a loan or a weak handle gave.
+    // Who asked for it, if his account was collected: dropped, in all likelihood. Else one whose dup was.
     const holder = first.account.deref() === undefined ? first.holder : undefined;
     return [...holders, { label, holder, heldFor: at - first.since, opened: undefined }];
   }
@@ -129,15 +143,18 @@ export class CheckoutImpl<T> extends AsyncHandleImpl<T> implements Checkout<T> {
   }
 
   override dup(holder?: string): Checkout<T> {
-    const handle = super.dup(holder);
-    this.#out.list(accountOf(handle), holder);
-    return this.#like(handle);
+    const name = holderName(holder);
+    return another(super.dup(name), this.#out, name);
   }
 
   override move(): Checkout<T> {
     const handle = super.move();
     this.#out.moved(accountOf(this), accountOf(handle));
-    return this.#like(handle);
+    return new CheckoutImpl(accountOf(handle), this.#out);
+  }
+
+  override weak(): WeakHandle<Checkout<T>> {
+    return weakly(super.weak(), this.#out);
   }
 
   override borrow<R>(use: (connection: T, loan: CheckoutLoan<T>) => R): Promise<Awaited<R>> {
@@ -148,7 +165,11 @@ export class CheckoutImpl<T> extends AsyncHandleImpl<T> implements Checkout<T> {
       throw error;
     };
     return super.borrow((connection, loan) => {
-      const lent = Object.defineProperty(loan, "signal", { get: () => out.signal }) as CheckoutLoan<T>;
+      const { dup } = loan;
+      const lent = Object.defineProperties(loan, {
+        signal: { get: () => out.signal },
+        dup: { value: (holder?: string) => another(dup.call(loan, holder), out, holderName(holder)) },
+      }) as CheckoutLoan<T>;
       try {
         const result = use(connection, lent);
         return isThenable(result) ? (Promise.resolve(result).catch(broken) as R) : result;
@@ -157,11 +178,26 @@ export class CheckoutImpl<T> extends AsyncHandleImpl<T> implements Checkout<T> {
       }
     });
   }
+}
 
-  /** The account of a handle that was just made, under a handle that knows its checkout. */
-  #like(handle: AsyncHandle<T>): Checkout<T> {
-    return new CheckoutImpl(accountOf(handle), this.#out);
-  }
+/** The account of a handle that was just made, listed, and under a handle that knows its checkout. */
+function another<T>(handle: AsyncHandle<T>, out: Out<T>, holder?: string): Checkout<T> {
+  const account = accountOf(handle);
+  out.list(account, holder);
+  return new CheckoutImpl(account, out);
+}
+
+/** No method: what it returns must not reach the handle that it was asked of. */
+function weakly<T>(weak: WeakHandle<AsyncHandle<T>>, out: Out<T>): WeakHandle<Checkout<T>> {
+  return {
+    get alive() {
+      return weak.alive;
+    },
+    upgrade() {
+      const handle = weak.upgrade();
+      return handle && another(handle, out);
+    },
+  };
 }
 
 function accountOf<T>(handle: AsyncHandle<T>): HandleImpl<T> {

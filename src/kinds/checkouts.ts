@@ -1,23 +1,28 @@
-import { ASYNC_DISPOSE, Counted, count, ignore, type Kind, named, State, warn } from "../account";
+import { ASYNC_DISPOSE, Counted, ignore, type Kind, nameOf, State, warn } from "../account";
 import { type AsyncHandle, AsyncHandleImpl } from "../async-handle";
 import { AsyncKind } from "../async-kind";
 import { Closing } from "../closing";
 import {
   type AcquireRefusedError,
-  AcquireTimeoutError,
+  type AcquireTimeoutError,
+  checkObject,
   type HolderFacts,
-  MapClosedError,
-  received,
+  type MapClosedError,
+  reasonOf,
   suppress,
+  unfit,
 } from "../errors";
 import { HandleImpl } from "../handle";
 import type { HandleMap } from "../handle-map";
-import { abortController, aborted, onGivingUp } from "../host";
-import { firstAccount, holding } from "../map-entry";
+import { abortController, aborted, checkSignal, onGivingUp } from "../host";
+import { LoanImpl } from "../loan";
+import { firstAccount, holderName } from "../map-entry";
 import { type AcquireOptions, type CloseOptions, checkRange } from "../map-options";
+import { made } from "../map-refusals";
 import { defineAsyncResource, familyOf } from "../resource";
 import { type OpenedThere, realm, type Tracker } from "../tracker";
 import { type Checkout, CheckoutImpl, type CheckoutLoan, type Out } from "./checkout";
+import { CheckoutRefusals } from "./checkout-refusals";
 import { checkDriver, type PoolDriver } from "./pool-driver";
 import { Supply } from "./supply";
 
@@ -42,6 +47,8 @@ export interface Checkouts<T> extends AsyncDisposable {
   /**
    * Marks a connection as broken: it is destroyed instead of returned when its last reference is given back.
    *
+   * Inside {@link use} there is no handle to discard, only a loan: what `body` throws decides it there.
+   *
    * @throws {TypeError} If `handle` was not checked out here, or has given its connection back.
    */
   discard(handle: AsyncHandle<T>): void;
@@ -53,10 +60,12 @@ export interface Checkouts<T> extends AsyncDisposable {
   holders(): HolderFacts[];
   /**
    * Refuses new acquires, rejects those that wait, and waits until all is given back, which from now on is destroyed
-   * (`force`: revokes it). The pool itself is ended by whoever made it, after this. Further calls are as those of
+   * (`force`: revokes it), and until the pool has answered every acquire, for what still arrives is destroyed as well. The
+   * pool itself is ended by whoever made it, after this. Further calls are as those of
    * {@link HandleMap.close}: one promise, and a new one after a `timeout` has run out.
    *
-   * @returns A promise that rejects after `timeout` with a {@link MapClosedError} that names the holders that are left.
+   * @returns A promise that rejects after `timeout` with a {@link MapClosedError} that names the connections and holders
+   * that are left.
    */
   close(options?: CloseOptions): Promise<void>;
   /** The same as {@link close} without options. */
@@ -101,8 +110,11 @@ class CheckoutsImpl<T> implements Checkouts<T> {
   readonly #out = new Map<Counted<T>, Out<T>>();
   /** What ends each acquire that waits. */
   readonly #waiting = new Set<(error: unknown) => void>();
-  readonly #closing = new Closing(() => this.#out.size === 0 && this.#supply.leaving === 0);
+  readonly #closing = new Closing(() => this.#out.size + this.#supply.leaving.size + this.#taking === 0);
   readonly #supply: Supply<T>;
+  readonly #refusals: CheckoutRefusals<T>;
+  /** Acquires under way, those that were given up included: what the pool still brings for them is destroyed. */
+  #taking = 0;
   #closed = false;
   #checkedWith: Tracker | undefined = undefined;
 
@@ -111,6 +123,10 @@ class CheckoutsImpl<T> implements Checkouts<T> {
     this.#kind = driver.kind ?? "connection";
     this.#counts = familyOf<T>(defineAsyncResource<T>({ kind: this.#kind, free: ignore }))?.kind as Kind<T>;
     this.#supply = new Supply(driver, () => this.#closing.settle());
+    this.#refusals = new CheckoutRefusals(this.#kind, () => {
+      const { leaving, asked } = this.#supply;
+      return { out: this.#out, leaving, waiting: this.waiting, asked };
+    });
     this.#checkPatience();
   }
 
@@ -123,17 +139,20 @@ class CheckoutsImpl<T> implements Checkouts<T> {
   }
 
   holders(): HolderFacts[] {
-    return [...this.#out.values()].flatMap((out) => out.holders());
+    return this.#refusals.holders();
   }
 
   acquire(options: AcquireOptions = {}): Promise<Checkout<T>> {
-    const { signal, holder, timeout = this.#driver.timeout ?? Infinity } = options;
     return new Promise((resolve, reject) => {
-      if (this.#closed) throw this.#closedError("acquire");
+      checkObject(`acquire ${this.#kind}`, options);
+      const { signal, timeout = this.#driver.timeout ?? Infinity } = options;
+      checkSignal(`acquire ${this.#kind}`, signal);
+      if (this.#closed) throw this.#refusals.closed();
       const gaveUp = aborted([signal]);
       if (gaveUp !== undefined) throw gaveUp.reason;
       checkRange("timeout", timeout, 0);
       this.#checkPatience();
+      const holder = holderName(options.holder);
       const here = realm.tracker?.here?.("first");
       const abort = abortController();
       let over = false;
@@ -147,7 +166,7 @@ class CheckoutsImpl<T> implements Checkouts<T> {
         reject(reason);
         abort.abort(reason);
       };
-      const stop = onGivingUp([signal], timeout, () => this.#timeoutError(timeout), giveUp);
+      const stop = onGivingUp([signal], timeout, () => made(() => this.#refusals.timedOut(timeout)), giveUp);
       this.#waiting.add(giveUp);
       const arrived = (out: Out<T> | undefined): void => {
         if (out === undefined) return;
@@ -160,7 +179,12 @@ class CheckoutsImpl<T> implements Checkouts<T> {
         finish();
         reject(error);
       };
-      this.#supply.take(abort.signal, () => over).then(arrived, failed);
+      const answered = (): void => {
+        this.#taking--;
+        this.#closing.settle();
+      };
+      this.#taking++;
+      this.#supply.take(abort.signal).then(arrived, failed).finally(answered);
     });
   }
 
@@ -182,19 +206,21 @@ class CheckoutsImpl<T> implements Checkouts<T> {
   discard(handle: AsyncHandle<T>): void {
     const account = AsyncHandleImpl.account(handle) as HandleImpl<T> | undefined;
     const out = account?.alive ? this.#out.get(HandleImpl.counted(account)) : undefined;
-    if (out === undefined) throw new TypeError(`Cannot discard ${received(handle)}: it is not checked out here`);
+    if (out === undefined) throw this.#noCheckout(handle, account);
     out.broken = true;
   }
 
-  close({ force = false, timeout = Infinity }: CloseOptions = {}): Promise<void> {
+  close(options: CloseOptions = {}): Promise<void> {
+    checkObject("close the checkouts", options);
+    const { force = false, timeout = Infinity } = options;
     checkRange("timeout", timeout, 0);
     this.#closed = true;
-    const closing = this.#closing.begin(timeout, () => this.#lateError(timeout));
-    const error = this.#closedError("acquire");
+    const closing = this.#closing.begin(timeout, () => this.#refusals.late(timeout));
+    const error = this.#refusals.closed();
     for (const giveUp of [...this.#waiting]) giveUp(error);
     for (const [counted, out] of force ? [...this.#out] : []) {
       // Told first: whoever uses the connection now is to stop, and the revoke waits for him.
-      out.abort(this.#closedError("keep", counted.label));
+      out.abort(this.#refusals.forced(counted.label));
       counted.revoke();
       // No holder is left to hear of it.
       counted.freeing?.catch((failed: unknown) => this.#supply.failed(failed));
@@ -247,34 +273,18 @@ class CheckoutsImpl<T> implements Checkouts<T> {
     try {
       return label === undefined ? "" : String(label(connection));
     } catch (error) {
-      return `(no label: ${error instanceof Error ? error.message : "the label function threw"})`;
+      return `(no label: ${reasonOf(error, "the label function threw")})`;
     }
   }
 
-  #timeoutError(timeout: number): Error {
-    const holders = this.holders();
-    const others = this.#waiting.size - 1;
-    const who = holders.length === 0 ? "none is checked out" : `${this.size} checked out, ${holding(holders)}`;
-    const ahead = others > 0 ? `; ${count(others, "other")} wait${others === 1 ? "s" : ""}` : "";
-    return new AcquireTimeoutError(
-      `Cannot acquire ${this.#kind}: none came within ${timeout} ms; ${who}${ahead}`,
-      this.#facts(holders),
-    );
-  }
-
-  #lateError(timeout: number): Error {
-    const holders = this.holders();
-    const left = `${this.size} not given back after ${timeout} ms: ${holding(holders)}`;
-    return new MapClosedError(`Cannot close the checkouts of kind ${this.#kind}: ${left}`, this.#facts(holders));
-  }
-
-  #closedError(verb: string, label = ""): Error {
-    const why = verb === "acquire" ? "the checkouts are closed" : "the checkouts were closed by force";
-    return new MapClosedError(`Cannot ${verb} ${named(this.#kind, label)}: ${why}`, this.#facts([]));
-  }
-
-  #facts(holders: HolderFacts[]) {
-    const keys = [...this.#out.keys()].map(({ label }) => label);
-    return { kind: this.#kind, label: "", refCount: holders.length, owed: 0, keys, holders };
+  /** Why a handle, or what was given instead, is none that could be discarded. */
+  #noCheckout(given: unknown, account: HandleImpl<T> | undefined): TypeError {
+    if (given instanceof LoanImpl) {
+      return new TypeError(`Cannot discard ${given}: a loan is no account; throw instead, and it is destroyed`);
+    }
+    if (account === undefined) return unfit(`discard a ${this.#kind}`, "a handle that was checked out here", given);
+    const spent = "its account was given back, or moved to another handle";
+    const why = account.alive ? "it was not checked out here" : spent;
+    return new TypeError(`Cannot discard ${nameOf(HandleImpl.counted(account))}: ${why}`);
   }
 }

@@ -22,7 +22,10 @@ export interface PoolDriver<T> {
    * it returns stops listening.
    */
   readonly lost?: (connection: T, lost: (error?: unknown) => void) => unknown;
-  /** Asked before a connection is given out. `false`, or a failure, destroys it, and the pool is asked for the next one. */
+  /**
+   * Asked before a connection is given out. `false`, or a failure, destroys it, and the pool is asked for the next one. So
+   * does losing it meanwhile, and it is destroyed when its caller gives up: nobody waits then for an answer that may never come.
+   */
   readonly validate?: (connection: T) => boolean | PromiseLike<boolean>;
   /** How many connections in a row may turn out to be unusable before the acquire fails with an {@link AcquireRefusedError}. @default 10 */
   readonly attempts?: number;
@@ -45,6 +48,6 @@ export function checkDriver<T>(driver: PoolDriver<T>): void {
   }
   const { timeout = Infinity, attempts = 1, maxAge = Infinity } = driver;
   checkRange("timeout", timeout, 0);
-  checkRange("attempts", attempts, 1);
+  checkRange("attempts", attempts, 1, true);
   checkRange("maxAge", maxAge, 0);
 }

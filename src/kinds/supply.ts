@@ -1,6 +1,6 @@
 import { isThenable, warn } from "../account";
 import { AcquireRefusedError, suppress } from "../errors";
-import { now, type Signal } from "../host";
+import { now, onAbort, type Signal } from "../host";
 import { Out } from "./checkout";
 import type { PoolDriver } from "./pool-driver";
 
@@ -13,7 +13,9 @@ export class Supply<T> {
   /** When a connection was taken out for the first time. */
   readonly #born = new WeakMap<object, number>();
   /** Connections on their way back. */
-  leaving = 0;
+  readonly leaving = new Set<Out<T>>();
+  /** Acquires that the pool has not answered. */
+  asked = 0;
 
   /** @param settled Called when a connection is back, or destroyed. */
   constructor(driver: PoolDriver<T>, settled: () => void) {
@@ -24,25 +26,26 @@ export class Supply<T> {
   /**
    * Takes connections out of the pool until one is fit for use; the others are destroyed.
    *
-   * @param over Whether the caller has given up: what arrives then is destroyed as well.
+   * @param signal Aborts when the caller has given up: what arrives then is destroyed as well, and what has arrived is
+   * destroyed although the check of it goes on.
    * @returns A promise of `undefined` if he has; it rejects with what the pool fails with, or with
    * {@link AcquireRefusedError}.
    */
-  async take(signal: Signal, over: () => boolean): Promise<Out<T> | undefined> {
-    const { acquire, attempts = ATTEMPTS, kind = "connection" } = this.#driver;
+  async take(signal: Signal): Promise<Out<T> | undefined> {
+    const { attempts = ATTEMPTS, kind = "connection" } = this.#driver;
     let cause: unknown;
     for (let attempt = 0; attempt < attempts; attempt++) {
-      const out = new Out((await acquire({ signal })) as T);
+      const out = await this.#ask(signal);
       try {
         // Whatever becomes of it: an event that nobody listens to would be an uncaught exception.
         out.listen(this.#driver);
-        if (!over() && (await this.#isFit(out)) && !over()) return out;
+        if (!signal.aborted && (await this.#isFit(out, signal)) && !signal.aborted && !out.broken) return out;
         cause = out.lost?.reason;
       } catch (error) {
         cause = error;
       }
       await this.destroy(out);
-      if (over()) return undefined;
+      if (signal.aborted) return undefined;
     }
     const message = `Cannot acquire ${kind}: ${attempts} in a row were of no use, and have been destroyed`;
     const facts = { kind, label: "", refCount: 0, owed: 0, keys: [], holders: [] };
@@ -53,7 +56,7 @@ export class Supply<T> {
   giveBack(out: Out<T>, healthy: boolean): unknown {
     const { connection } = out;
     const { destroy } = this.#driver;
-    this.leaving++;
+    this.leaving.add(out);
     let returned: unknown;
     try {
       const fit = healthy && !out.broken && !this.#isTooOld(connection);
@@ -106,11 +109,27 @@ export class Supply<T> {
     }
   }
 
-  async #isFit(out: Out<T>): Promise<boolean> {
+  async #ask(signal: Signal): Promise<Out<T>> {
+    const { acquire } = this.#driver;
+    this.asked++;
+    try {
+      return new Out((await acquire({ signal })) as T);
+    } finally {
+      this.asked--;
+    }
+  }
+
+  /** Waits for the check no longer than for the connection itself: a check of one that is dead may never settle. */
+  async #isFit(out: Out<T>, signal: Signal): Promise<boolean> {
     const { connection } = out;
     const { validate } = this.#driver;
     if (this.#isTooOld(connection) || out.broken) return false;
-    return validate === undefined || ((await validate(connection)) && !out.broken);
+    if (validate === undefined) return true;
+    return new Promise((resolve, reject) => {
+      const stop = onAbort([signal, out.signal], () => resolve(false));
+      const ask = async () => validate(connection);
+      ask().then(resolve, reject).finally(stop);
+    });
   }
 
   #isTooOld(connection: T): boolean {
@@ -122,7 +141,7 @@ export class Supply<T> {
   }
 
   #gone(out: Out<T>): void {
-    this.leaving--;
+    this.leaving.delete(out);
     out.stopListening();
     this.#settled();
   }

@@ -171,21 +171,31 @@ describe("Checkouts.holders()", () => {
     await handle.decrRef();
     expect(names(pool)).toEqual([["c1", "cache"]]);
     const late = await pool.close({ timeout: 1 }).catch((error: unknown) => error);
-    expect(String(late)).toMatch(/connection: 1 not given back after 1 ms: cache for \d+ ms$/);
+    expect(String(late)).toMatch(
+      /connection: 1 not given back after 1 ms:\n {2}connection "c1": 1 reference, cache for \d+ ms$/,
+    );
     expect(late).toMatchObject({ keys: ["c1"], refCount: 1 });
     await cache.decrRef();
     expect(names(pool)).toEqual([]);
   });
 
-  it("follows an account that moves, and tells of one that a borrow or a weak handle gave", async () => {
+  it("follows an account that moves, and those that a borrow and a weak handle gave", async () => {
     const pool = make();
     const handle = await pool.acquire({ holder: "report" });
     const moved = handle.move();
     expect(names(pool)).toEqual([["c1", "report"]]);
     const kept = await moved.borrow((_, loan) => loan.dup("kept"));
+    const weak = moved.weak();
+    const upgraded = weak.upgrade();
     await moved.decrRef();
-    expect(names(pool)).toEqual([["c1", undefined]]);
+    expect(names(pool)).toEqual([
+      ["c1", "kept"],
+      ["c1", undefined],
+    ]);
     await kept.decrRef();
+    expect([names(pool), weak.alive]).toEqual([[["c1", undefined]], true]);
+    await upgraded?.decrRef();
+    expect([weak.alive, weak.upgrade()]).toEqual([false, undefined]);
     expect(pool.size).toBe(0);
   });
 });
@@ -297,7 +307,7 @@ describe("Checkout", () => {
     base.end();
   });
 
-  it("marks the connection as broken from a dup and from the moved account as well", async () => {
+  it("marks the connection as broken from every account on it", async () => {
     const log: string[] = [];
     let nr = 0;
     const pool = checkouts<number>({
@@ -306,9 +316,20 @@ describe("Checkout", () => {
       destroy: (n) => log.push(`destroy ${n}`),
     });
     const fail = () => Promise.reject(new Error("broken pipe"));
-    for (const share of [(handle: Checkout<number>) => handle.dup(), (handle: Checkout<number>) => handle.move()]) {
+    const ways: ((handle: Checkout<number>) => Checkout<number> | undefined | Promise<Checkout<number>>)[] = [
+      (handle) => handle.dup(),
+      (handle) => handle.move(),
+      (handle) => handle.weak().upgrade(),
+      (handle) => handle.borrow((_, loan) => loan.dup()),
+      async (handle) => {
+        await using lent = await handle.borrow((_, loan) => loan.dup());
+        return lent.borrow((_, loan) => loan.dup());
+      },
+    ];
+    for (const share of ways) {
       const handle = await pool.acquire();
-      const other = share(handle);
+      const other = (await share(handle)) as Checkout<number>;
+      expect(other.signal).toBe(handle.signal);
       await other.borrow(fail).catch(() => {});
       await other.decrRef();
       await handle[Symbol.asyncDispose]().catch(() => {});
@@ -319,7 +340,7 @@ describe("Checkout", () => {
     await second.decrRef();
     expect(() => pool.discard(second)).toThrow(TypeError);
     await handle.decrRef();
-    expect(log).toEqual(["destroy 1", "destroy 2", "destroy 3"]);
+    expect(log).toEqual([1, 2, 3, 4, 5, 6].map((n) => `destroy ${n}`));
     expect(() => handle.dup()).toThrow(UseAfterFreeError);
   });
 

@@ -9,6 +9,7 @@ import { describe, expect, it } from "vitest";
 import { AcquireTimeoutError, MapClosedError, RefCountError, RevokedError, UseAfterFreeError } from "../../src/errors";
 import { checkouts } from "../../src/kinds/checkouts";
 import type { PoolDriver } from "../../src/kinds/pool-driver";
+import { realm } from "../../src/tracker";
 import { RawClient, startRedis } from "../support/redis";
 import { startSockets } from "../support/sockets";
 import { TinyPool } from "../support/tiny-pool";
@@ -413,7 +414,9 @@ describe("checkouts()", () => {
     await expect(pool.acquire()).rejects.toThrow("Cannot acquire connection: the checkouts are closed");
     const late = await pool.close({ timeout: 1 }).catch((error: unknown) => error);
     expect(late).toBeInstanceOf(MapClosedError);
-    expect((late as Error).message).toMatch(/1 not given back after 1 ms: report for \d+ ms$/);
+    expect((late as Error).message).toMatch(
+      /1 not given back after 1 ms:\n {2}connection: 1 reference, report for \d+ ms$/,
+    );
     await closing.catch(() => {});
     await pool.close({ force: true });
     expect(() => a.value).toThrow(RevokedError);
@@ -421,18 +424,173 @@ describe("checkouts()", () => {
   });
 
   it("rejects those that wait when it is closed, at once", async () => {
-    const pool = checkouts({ ...simple(), acquire: () => new Promise<number>(() => {}) });
+    const gate = deferred<number>();
+    const log: string[] = [];
+    const pool = checkouts({ ...simple(log), acquire: () => gate.promise });
     const waiting = pool.acquire();
-    await pool.close();
+    const closing = pool.close();
     await expect(waiting).rejects.toThrow(MapClosedError);
+    gate.resolve(7);
+    await closing;
+    expect(log).toEqual(["destroy 7"]);
   });
 
-  it("discards only what it checked out", async () => {
-    const pool = checkouts(simple());
+  it("discards only what it checked out, and says what else it was given", async () => {
+    const pool = checkouts({ ...simple(), label: (nr) => `c${nr}` });
+    const said = (given: unknown): string => {
+      try {
+        pool.discard(given as never);
+        return "discarded";
+      } catch (error) {
+        return String(error);
+      }
+    };
     const a = await pool.acquire();
     await a.decrRef();
-    expect(() => pool.discard(a)).toThrow(TypeError);
-    expect(() => pool.discard({} as never)).toThrow(TypeError);
+    const spent = 'TypeError: Cannot discard connection "c1": its account was given back, or moved to another handle';
+    expect(said(a)).toBe(spent);
+    const b = await pool.acquire();
+    const moved = b.move();
+    expect([said(b), said(moved)]).toEqual([spent.replace("c1", "c2"), "discarded"]);
+    await using other = await checkouts({ ...simple(), label: () => "other" }).acquire();
+    expect(said(other)).toBe('TypeError: Cannot discard connection "other": it was not checked out here');
+    expect(await pool.use((_, loan) => said(loan))).toBe(
+      'TypeError: Cannot discard Loan<connection "c3">: a loan is no account; throw instead, and it is destroyed',
+    );
+    for (const given of [5, null, {}]) {
+      expect(said(given)).toMatch(
+        /^TypeError: Cannot discard a connection: expected a handle that was checked out here, received (number 5|null|object)$/,
+      );
+    }
+    await moved.decrRef();
+  });
+
+  it("says by name what it cannot use", async () => {
+    const pool = checkouts(simple());
+    const wrong = async (given: unknown, options: unknown): Promise<void> => {
+      const message = `received ${given === null ? "null" : typeof given}`;
+      await expect(pool.acquire(options as never)).rejects.toThrow(message);
+    };
+    await wrong(null, null);
+    await wrong(null, { signal: null });
+    await wrong({}, { signal: {}, timeout: 5 });
+    expect(() => pool.close(null as never)).toThrow(
+      new TypeError("Cannot close the checkouts: expected an object of options, received null"),
+    );
+    expect(() => checkouts({ ...simple(), attempts: 1.5 })).toThrow("Expected attempts to be a whole number");
+    await (await pool.acquire()).decrRef();
+    await pool.close();
+  });
+
+  it("names holders by whatever they gave as a name, in the errors of others", async () => {
+    let given = 0;
+    const pool = checkouts({ ...simple(), acquire: () => (++given > 1 ? new Promise<number>(() => {}) : 1) });
+    const handle = await pool.acquire({ holder: Symbol("writer") as never });
+    const nameless = {
+      toString() {
+        throw new Error("nameless");
+      },
+    };
+    const second = handle.dup(nameless as never);
+    const third = await handle.borrow((_, loan) => loan.dup(Symbol("kept") as never));
+    const named = /Symbol\(writer\) for \d+ ms, \(no name: nameless\) for \d+ ms, Symbol\(kept\) for \d+ ms/;
+    await expect(pool.acquire({ timeout: 1 })).rejects.toThrow(named);
+    await expect(pool.close({ timeout: 1 })).rejects.toThrow(named);
+    for (const held of [handle, second, third]) await held.decrRef();
+  });
+
+  it("rejects all the same when its error cannot be made", async () => {
+    const failure = new Error("no sites");
+    const record = {
+      closed: () => {},
+      sites: () => {
+        throw failure;
+      },
+    };
+    const before = realm.tracker;
+    const opened = () => ({ account: () => record, freed: () => {} });
+    realm.tracker = { wants: () => true, adopts: true, opened, context: () => undefined } as never;
+    try {
+      let given = 0;
+      const pool = checkouts({ ...simple(), acquire: () => (++given > 1 ? new Promise<number>(() => {}) : 1) });
+      const handle = await pool.acquire();
+      await expect(pool.acquire({ timeout: 1 })).rejects.toBe(failure);
+      await expect(pool.close({ timeout: 1 })).rejects.toBe(failure);
+      await handle.decrRef();
+    } finally {
+      realm.tracker = before;
+    }
+  });
+
+  it("says what is under way besides what is held", async () => {
+    const gates = { release: deferred(), borrow: deferred() };
+    let given = 0;
+    const pool = checkouts<number>({
+      acquire: () => (++given > 3 ? new Promise<number>(() => {}) : given),
+      release: () => gates.release.promise,
+      destroy: () => {},
+      label: (nr) => `c${nr}`,
+    });
+    const said = async (): Promise<string> =>
+      String(await pool.acquire({ timeout: 1 }).catch((error: unknown) => error));
+    const a = await pool.acquire();
+    const releasing = a.decrRef();
+    const b = await pool.acquire();
+    const borrowed = b.borrow(() => gates.borrow.promise);
+    await b.decrRef();
+    const c = await pool.acquire({ holder: "report" });
+    const none = "Cannot acquire connection: none came within 1 ms; ";
+    expect(await said()).toMatch(
+      new RegExp(`${none}2 checked out, report for \\d+ ms, 1 whose last borrow goes on, 1 on the way back$`),
+    );
+    const late = await pool.close({ timeout: 1 }).catch((error: unknown) => error);
+    expect((late as Error).message.replace(/for \d+/, "for 5")).toBe(
+      `Cannot close the checkouts of kind connection: 4 not given back after 1 ms:
+  connection "c2": its last borrow goes on
+  connection "c3": 1 reference, report for 5 ms
+  connection "c1": its release or its destroy goes on
+  1 acquire that the pool has not answered`,
+    );
+    expect((late as MapClosedError).keys).toEqual(["c2", "c3", "c1"]);
+    for (const gate of [gates.release, gates.borrow]) gate.resolve();
+    await Promise.all([releasing, borrowed, c.decrRef()]);
+  });
+
+  it("says that none is checked out only when none is", async () => {
+    const gate = deferred();
+    let given = 0;
+    const pool = checkouts<number>({
+      acquire: () => (++given > 1 ? new Promise<number>(() => {}) : given),
+      release: () => gate.promise,
+      destroy: () => {},
+    });
+    const releasing = (await pool.acquire()).decrRef();
+    await expect(pool.acquire({ timeout: 1 })).rejects.toThrow("none is checked out, 1 on the way back");
+    gate.resolve();
+    await releasing;
+    await expect(pool.acquire({ timeout: 1 })).rejects.toThrow(/none is checked out$/);
+  });
+
+  it("is not closed before a connection that is on its way out is destroyed", async () => {
+    const log: string[] = [];
+    const gates = { destroy: deferred(), acquire: deferred<number>() };
+    let given = 0;
+    const pool = checkouts<number>({
+      acquire: () => (++given > 1 ? gates.acquire.promise : given),
+      release: () => {},
+      destroy: (nr) => gates.destroy.promise.then(() => void log.push(`destroy ${nr}`)),
+      validate: () => new Promise<boolean>(() => {}),
+    });
+    const asked = [pool.acquire(), pool.acquire()];
+    await turn();
+    const closing = pool.close().then(() => log.push("closed"));
+    expect(await Promise.allSettled(asked)).toMatchObject([{ status: "rejected" }, { status: "rejected" }]);
+    gates.destroy.resolve();
+    await turn();
+    expect(log).toEqual(["destroy 1"]);
+    gates.acquire.resolve(2);
+    await closing;
+    expect(log).toEqual(["destroy 1", "destroy 2", "closed"]);
   });
 
   it("refuses a pool that cannot destroy", () => {

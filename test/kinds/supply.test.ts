@@ -88,15 +88,31 @@ describe("checkouts({ validate })", () => {
     expect(driver.log.length).toBe(10);
   });
 
-  it("destroys what its caller gave up on during the check, and asks the pool for no other", async () => {
+  it("destroys what its caller gave up on during the check, also one that never ends, and asks the pool for no other", async () => {
     const driver = numbered();
     const gate = deferred<boolean>();
     const pool = checkouts<Connection>({ ...driver, validate: () => gate.promise });
     await expect(pool.acquire({ timeout: 1 })).rejects.toThrow(AcquireTimeoutError);
-    gate.resolve(true);
-    await until(() => driver.log.length === 1);
-    await turn();
+    await pool.close();
     expect([driver.log, pool.size]).toEqual([["destroy 1"], 0]);
+    gate.reject(new Error("destroyed"));
+    await turn();
+    expect(driver.log).toEqual(["destroy 1"]);
+  });
+
+  it("moves on from a connection that is lost during a check that never ends", async () => {
+    const driver = numbered();
+    const losers = new Map<number, (error: Error) => void>();
+    const pool = checkouts<Connection>({
+      ...driver,
+      lost: ({ nr }, lost) => losers.set(nr, lost),
+      validate: ({ nr }) => nr > 1 || new Promise<boolean>(() => {}),
+    });
+    const asked = pool.acquire();
+    await turn();
+    losers.get(1)?.(new Error("reset"));
+    await using handle = await asked;
+    expect([handle.value.nr, handle.signal.aborted, driver.log]).toEqual([2, false, ["destroy 1"]]);
   });
 
   it("refuses a connection that is lost during the check", async () => {
