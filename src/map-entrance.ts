@@ -135,21 +135,23 @@ export class Entrance<K, T, V> {
     try {
       const valid = await new Promise<boolean>((resolve, reject) => {
         let dead = ignore;
-        const lost = new Promise<false>((yes) => {
-          dead = () => yes(false);
-        });
         const left: Question["left"] = (isLost) => {
           if (isLost) dead();
           resolve(false);
         };
-        const stopWaiting = this.#onGivingUp(asked, late, reject);
+        stop = this.#onGivingUp(asked, late, reject);
         const stopAsking = entry.ask({ left, giveUp: reject });
-        stop = () => {
-          stopWaiting();
-          stopAsking();
-        };
         // A borrow, so that the value outlives the question even if whoever asked gives up; unless it is dead.
-        const answer = handle.borrow((value) => Promise.race([this.#isValid(entry, value), lost]));
+        const ask = (value: T) =>
+          new Promise<boolean>((resolve) => {
+            const answered = (valid: boolean): void => {
+              stopAsking();
+              resolve(valid);
+            };
+            dead = () => answered(false);
+            this.#isValid(entry, value).then(answered);
+          });
+        const answer = handle.borrow(ask);
         answer.then(resolve, (error: unknown) => {
           this.#unheard(error);
           resolve(false);

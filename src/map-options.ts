@@ -52,7 +52,7 @@ export interface HandleMapOptions<K, T, V = T> {
   readonly kind?: string;
   /** Names one entry in errors and reports; must not give secrets away. @default the key */
   readonly label?: (key: K) => string;
-  /** The one spelling of a key. Applied at every entrance: what was stored under one spelling is found under all. */
+  /** The one spelling of a key. Applied at every entrance: what was stored under one spelling is found under all. A promise is refused. */
   readonly canonical?: (key: K) => K;
   /**
    * How long a value without holders is kept, in milliseconds: 0 frees it at once, `Infinity` keeps it. A finite time
@@ -71,7 +71,7 @@ export interface HandleMapOptions<K, T, V = T> {
    */
   readonly lost?: (value: T, lost: (error?: unknown) => void) => unknown;
   /**
-   * How many values may be open at once, those being freed included. Idle ones make room, the longest unused first. An open
+   * How many values may be open at once, a whole number, those being freed included. Idle ones make room, the longest unused first. An open
    * that was given up makes room at once, for it may never end: what it still brings is freed, and is not counted.
    *
    * @default Infinity

@@ -164,6 +164,18 @@ describe("HandleMap, lost during a check", () => {
     expect(log.slice(4)).toEqual(["free 2", "stop 2"]);
   });
 
+  it("frees a lost value although the check goes on that its caller gave up", async () => {
+    const { map, log } = make({ idle: Infinity, validate: () => new Promise<boolean>(() => {}) });
+    const first = await map.acquire("a");
+    const link = first.value;
+    await first.decrRef();
+    await expect(map.acquire("a", { timeout: 1 })).rejects.toThrow("it is being validated");
+    expect([log, map.stats.open]).toEqual([["open 1"], 1]);
+    link.lose?.();
+    await map.close();
+    expect(log).toEqual(["open 1", "free 1", "stop 1"]);
+  });
+
   it.each(["lost", "invalidated"])("does not give out a value that was %s before the check said yes", async (how) => {
     const checks: Deferred<boolean>[] = [];
     const { map, log } = make({
