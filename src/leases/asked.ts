@@ -1,5 +1,5 @@
 import { NoAnswer } from "./command";
-import { cancel, later, now, type Timer } from "./platform";
+import { cancel, later, now, platform, type Timer } from "./platform";
 
 /** How late a timer is, in milliseconds, when the process did not come to read. */
 const STALLED = 10;
@@ -28,6 +28,9 @@ export class Asked {
   #head: Question<never> | undefined;
   #tail: Question<never> | undefined;
   #timer: Timer | undefined;
+  /** When it is due, and who made it: under a clock that a test had put there and has taken away again it never comes. */
+  #dueAt = 0;
+  #setBy: unknown;
 
   constructor(timeout: number) {
     this.timeout = timeout;
@@ -45,6 +48,9 @@ export class Asked {
     else tail.next = question;
     this.#tail = question;
     if (this.#timer === undefined) this.#watch(this.timeout);
+    else if (this.#setBy !== platform.setTimeout || at > this.#dueAt + this.timeout) {
+      this.#watch(Math.max(0, (this.#head as Question<never>).due - at));
+    }
     return question;
   }
 
@@ -95,7 +101,11 @@ export class Asked {
 
   /** It is left to run out when all are answered: the next command is not far, and it keeps no process alive. */
   #watch(ms: number, stalled = false): void {
-    this.#timer = later(Math.ceil(ms), () => {
+    this.#dueAt = now() + ms;
+    this.#setBy = platform.setTimeout;
+    const timer = later(Math.ceil(ms), () => {
+      // Another one has taken its place.
+      if (timer !== this.#timer) return;
       // It stands for itself until all are looked at, so that a command sent meanwhile starts no other.
       const time = now();
       for (let question = this.#head; question !== undefined; question = this.#first()) {
@@ -114,5 +124,20 @@ export class Asked {
       }
       this.#timer = undefined;
     });
+    this.#timer = timer;
   }
+}
+
+/** The answer as a promise. */
+export function asking<T>(ask: (told: Told<T>) => void): Promise<T> {
+  return new Promise((resolve, reject) => {
+    ask((answer, error) => {
+      if (answer === undefined) reject(error);
+      else resolve(answer);
+    });
+  });
+}
+
+export function untold<T>(told: Told<T>): (error: unknown) => void {
+  return (error) => told(undefined, error);
 }

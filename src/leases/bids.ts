@@ -8,14 +8,10 @@ import { drift, endOf, remaining, sending, type Times } from "./times";
 /** Hears how one attempt ended: with a hold, or with the reason why there is none. It must not throw. */
 export type Ended = (hold: Hold | undefined, attempt: Attempt | Error) => void;
 
-/** The attempts to take locks, and those of them that are under way. */
+/** The attempts to take locks. Those under way are counted, and what is given back of them: of callers that are gone too. */
 export class Bids {
   readonly #keeper: Keeper;
   readonly #fence: boolean | undefined;
-  /** Attempts, and what is given back of them: of callers that are gone too. */
-  #underWay = 0;
-  /** Hears that there are none any more. */
-  #over: (() => void) | undefined;
 
   constructor(keeper: Keeper, fence: boolean | undefined) {
     this.#keeper = keeper;
@@ -24,53 +20,43 @@ export class Bids {
 
   /** One attempt, with a token of its own, at a moment that was just read from the clock. */
   make(name: string, keys: Keys, times: Times, at: number, force: boolean, ended: Ended): void {
-    const { quorum } = this.#keeper;
+    const { quorum, underWay } = this.#keeper;
     const { scripted, single } = quorum;
     const sent = sending(times, at, endOf(times, at));
     if (sent.ttl <= drift(sent.ttl)) {
-      ended(undefined, overdue(name));
+      ended(undefined, overdue(name, force));
       return;
     }
     if (!scripted && this.#fence) {
-      ended(undefined, unsupported(name, "a fence takes a script, and its server forbids them"));
+      ended(undefined, unsupported(name, force, "a fence takes a script, and its server forbids them"));
       return;
     }
     const token = randomToken();
     const fenced = scripted && (this.#fence ?? single);
-    this.#underWay++;
+    underWay.begin();
     quorum.acquire({ keys, token, at, ttl: sent.ttl, fenced, force }, (attempt, error) => {
       if (attempt === undefined) ended(undefined, error as Error);
       else if (attempt.won) {
         const hold = new Hold(this.#keeper, name, keys, token, attempt.fence, times, sent);
         if (remaining(sent) > 0) ended(hold, attempt);
         else this.#tooLate(attempt, hold, sent.ttl, ended);
-      } else if (attempt.fault instanceof CannotCompare) ended(undefined, unsupported(name, attempt.fault.message));
+      } else if (attempt.fault instanceof CannotCompare)
+        ended(undefined, unsupported(name, force, attempt.fault.message, attempt.fault.cause));
       // It turned out that scripts are forbidden: again without, or with the refusal.
       else if (scripted && !quorum.scripted) this.make(name, keys, times, now(), force, ended);
       else ended(undefined, attempt);
-      this.#end();
+      underWay.end();
     });
   }
 
   /** Gives back what nobody wants any more. */
   undo(hold: Hold, done: () => void): void {
-    this.#underWay++;
+    const { underWay } = this.#keeper;
+    underWay.begin();
     void hold.release().then(() => {
       done();
-      this.#end();
+      underWay.end();
     });
-  }
-
-  /** Settles when none is under way, for good if no new one is made. */
-  quiet(): Promise<void> {
-    return new Promise((resolve) => {
-      this.#over = resolve;
-      if (this.#underWay === 0) resolve();
-    });
-  }
-
-  #end(): void {
-    if (--this.#underWay === 0) this.#over?.();
   }
 
   /** It is ours, for no time at all: that is nothing to hand out. */

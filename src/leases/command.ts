@@ -45,9 +45,10 @@ export function isNoScript(error: unknown): boolean {
   return said.startsWith("NOSCRIPT") || said.includes("NoScriptError");
 }
 
-/** The server's access list forbids the command. */
+/** The server's access list forbids the command; a key that it forbids has nothing to do with what the server can. */
 export function isForbidden(error: unknown): boolean {
-  return /(?:^|\s)NOPERM\b|PermissionDenied/.test(message(error));
+  const said = message(error);
+  return /(?:^|\s)NOPERM\b|PermissionDenied/.test(said) && !/access (?:a|one of the) key/.test(said);
 }
 
 /** The server knows the command, or this form of it, not at all. */

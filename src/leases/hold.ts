@@ -1,9 +1,13 @@
 import { type Counted, ignore, isThenable, warn } from "../account";
 import { LeaseLostError, type LeaseLostFacts } from "../errors";
+import type { AccountRecord } from "../tracker";
 import type { Keys } from "./node";
 import { cancel, later, now, type Timer } from "./platform";
 import type { Quorum } from "./quorum";
+import { factsOf, lossOf, withSites } from "./refusals";
 import { drift, endOf, type Sent, sending, type Times } from "./times";
+import type { UnderWay } from "./under-way";
+import * as young from "./young";
 
 /** What became of the key when a lease was given back: deleted, not ours any more, or nobody answered. */
 export type ReleaseOutcome = "released" | "not-held" | "unknown";
@@ -11,6 +15,8 @@ export type ReleaseOutcome = "released" | "not-held" | "unknown";
 /** What a hold tells the leases that it belongs to. */
 export interface Keeper {
   readonly quorum: Quorum;
+  /** What its end waits for. */
+  readonly underWay: UnderWay;
   readonly onLost: ((name: string, error: LeaseLostError) => void) | undefined;
   readonly onReleaseFailed: ((name: string, error: unknown) => void) | undefined;
   /** The name is not held by this hold any more, as far as this process knows. May be told twice. */
@@ -35,13 +41,18 @@ export class Hold {
   readonly keys: Keys;
   readonly token: string;
   readonly fence: number | undefined;
+  /** What is written down of its first account. A record never reaches its handle. */
+  record: AccountRecord | undefined;
   readonly #keeper: Keeper;
   readonly #times: Times;
   /** When it is over however often it was renewed. */
   readonly #endsAt: number;
   #renewedAt = 0;
-  /** At most one command is sent in an interval, whatever becomes of it. */
+  /** When the last renewal was sent, and when the next one is: at most one in an interval, whatever becomes of it. */
+  #askedAt = 0;
   #renewAt = 0;
+  /** Why the last renewal that has ended did not succeed. */
+  #fault: unknown;
   #deadline = 0;
   /** Whether the end of the hold, and no longer the ttl, is what it ends by. */
   #last = false;
@@ -50,8 +61,12 @@ export class Hold {
   /** Its place among the young, -1 for none. */
   #age = -1;
   #end: LeaseLostError | "released" | undefined;
+  /** A server has said that the key is not ours. */
+  #gone = false;
   #timer: Timer | undefined;
-  #renewing: Promise<void> | undefined;
+  /** How many renewals are in flight, and what settles when all have ended. */
+  #asking = 0;
+  #renewing: Promise<unknown> | undefined;
   #releasing: Promise<void> | undefined;
   #outcome: ReleaseOutcome | undefined;
   /** Strong until {@link settle}, weak from then on. */
@@ -74,6 +89,7 @@ export class Hold {
     this.fence = fence;
     this.#times = times;
     this.#endsAt = endOf(times, sent.at);
+    this.#renewAt = sent.at + times.renewEvery;
     this.#renewed(sent);
   }
 
@@ -94,15 +110,20 @@ export class Hold {
     return this.#end === "released" ? undefined : this.#end;
   }
 
+  /** What its accounts owe. */
+  get refCount(): number {
+    return deref(this.#resource)?.count ?? 0;
+  }
+
   get outcome(): ReleaseOutcome | undefined {
     return this.#outcome;
   }
 
   /** Renews from now on, for as long as the resource is reachable. */
-  start(resource: Counted<unknown>): void {
+  start(resource: Counted<unknown>, record: AccountRecord | undefined): void {
     this.#resource = resource;
-    this.#age = young.push(this) - 1;
-    if (this.#age === 0) later(YOUNG, settle);
+    this.record = record;
+    this.#age = young.begin(this);
   }
 
   /** Called a moment after {@link start}. Most leases are short, and those need neither the timer nor the reference. */
@@ -134,7 +155,6 @@ export class Hold {
   #renewed(sent: Sent): void {
     const left = sent.ttl - drift(sent.ttl);
     this.#renewedAt = sent.at;
-    this.#renewAt = sent.at + this.#times.renewEvery;
     this.#deadline = Math.min(sent.at + left, this.#endsAt);
     this.#last = sent.ttl < this.#times.ttl;
     // A wall clock tells whole milliseconds, so that one more has to pass.
@@ -149,17 +169,13 @@ export class Hold {
 
   #finish(reason: LeaseLostFacts["reason"]): void {
     cancel(this.#timer);
-    const what = {
-      expired: "its time to live ran out before it was renewed",
-      taken: "its key was deleted or is held by somebody else",
-      "max-hold": `it was held ${this.#times.until === Infinity ? `for ${this.#times.maxHold} ms` : "until its deadline"}, the longest that was allowed`,
-      closed: "its leases were closed",
-    };
-    this.#end = new LeaseLostError(`Cannot rely on lease "${this.name}": ${what[reason]}`, {
-      kind: "lease",
-      label: this.name,
-      refCount: deref(this.#resource)?.count ?? 0,
-      owed: 0,
+    const sites = this.record?.sites();
+    const bound = this.#endsAt < this.#times.until ? `for ${this.#times.maxHold} ms` : "until its deadline";
+    this.#end = new LeaseLostError(withSites(lossOf(this.name, reason, bound), sites), {
+      ...factsOf(this.name),
+      ...sites,
+      ...(reason === "expired" && this.#fault !== undefined && { cause: this.#fault }),
+      refCount: this.refCount,
       reason,
       deadline: this.#deadline,
       lastRenewedAt: this.#renewedAt,
@@ -178,36 +194,40 @@ export class Hold {
   #release(): Promise<void> {
     // One that was lost without anybody having noticed is lost all the same; one that nobody got is not.
     if (this.#end === undefined && (this.#resource === undefined || this.remaining > 0)) this.#end = "released";
-    const { lost } = this;
     cancel(this.#timer);
     this.#listeners = deref(this.#listeners);
     this.#resource = undefined;
-    if (this.#age >= 0) young[this.#age] = undefined;
-    const { timeout } = this.#keeper.quorum;
+    if (this.#age >= 0) young.end(this.#age);
+    const { quorum, underWay } = this.#keeper;
+    const { timeout } = quorum;
     const renewing = this.#renewing;
+    underWay.begin();
     return new Promise((resolve) => {
       if (renewing === undefined) {
-        this.#giveBack(lost, timeout, resolve);
+        this.#giveBack(timeout, resolve);
         return;
       }
       // The renewal in flight could still be carried out, but no new one is sent. What it takes is taken off.
       const by = now() + timeout;
-      void renewing.then(() => this.#giveBack(lost, Math.max(0, Math.min(timeout - 1, by - now())), resolve));
+      void renewing.then(() => this.#giveBack(Math.max(0, Math.min(timeout - 1, by - now())), resolve));
     });
   }
 
-  #giveBack(lost: LeaseLostError | undefined, within: number, done: () => void): void {
-    const { quorum, onReleaseFailed } = this.#keeper;
+  #giveBack(within: number, done: () => void): void {
+    const { quorum, onReleaseFailed, underWay } = this.#keeper;
     // One server has said that the key is not ours; of several, some may still have it.
-    if (lost?.reason === "taken" && quorum.single) {
+    if (this.#gone && quorum.single) {
       this.#settled("not-held");
       done();
+      underWay.end();
       return;
     }
-    quorum.release(this.keys, this.token, within, (verdict, error) => {
+    const free = quorum.single ? ignore : (): void => this.#keeper.vacated(this);
+    quorum.release(this.keys, this.token, within, free, (verdict, error) => {
       this.#settled(verdict === "yes" ? "released" : verdict === "no" ? "not-held" : "unknown");
       if (verdict === "unknown") guarded(onReleaseFailed, this.name, error);
       done();
+      underWay.end();
     });
   }
 
@@ -220,29 +240,42 @@ export class Hold {
 
   #tick(): void {
     if (this.remaining === 0) return;
-    if (this.#renewable && now() >= this.#renewAt) this.#renewing = this.#renew();
+    if (this.#renewable && now() >= this.#renewAt) {
+      const renewal = this.#renew();
+      this.#renewing = this.#renewing === undefined ? renewal : Promise.all([this.#renewing, renewal]);
+    }
     this.#arm();
   }
 
-  /** One renewal at a time, for a resource that somebody still holds, while it may be held longer. */
+  /** A resource that somebody still holds, while it may be held longer. */
   get #renewable(): boolean {
-    return this.#renewing === undefined && this.#deadline < this.#endsAt && deref(this.#resource) !== undefined;
+    return this.#deadline < this.#endsAt && deref(this.#resource) !== undefined;
   }
 
   async #renew(): Promise<void> {
+    const { ttl, renewEvery } = this.#times;
     const sent = sending(this.#times, now(), this.#endsAt);
-    this.#renewAt = sent.at + this.#times.renewEvery;
+    this.#asking++;
+    this.#askedAt = sent.at;
+    // One at a time, unless its answer takes so long that the lease could be over before the next.
+    this.#renewAt = sent.at + Math.max(renewEvery, ttl / 3);
     const { quorum } = this.#keeper;
-    const verdict = await quorum.extend(this.keys, this.token, sent.ttl, () => this.remaining);
-    this.#renewing = undefined;
+    const { verdict, errors } = await quorum.extend(this.keys, this.token, sent.ttl, () => this.remaining);
+    if (--this.#asking === 0) this.#renewing = undefined;
     // It ended meanwhile: an answer that comes after the deadline does not bring it back.
     if (this.remaining === 0) return;
     if (verdict === "no") {
+      this.#gone = true;
       this.lose("taken");
       return;
     }
     // No answer is no news: it neither extends the lease nor ends it.
-    if (verdict === "yes") this.#renewed(sent);
+    if (verdict === "unknown") this.#fault = errors[0];
+    else if (sent.at > this.#renewedAt) {
+      this.#fault = undefined;
+      this.#renewed(sent);
+    }
+    if (this.#asking === 0) this.#renewAt = this.#askedAt + renewEvery;
     cancel(this.#timer);
     this.#arm();
   }
@@ -251,17 +284,6 @@ export class Hold {
     const next = this.#renewable ? Math.min(this.#renewAt, this.#deadline) : this.#deadline;
     this.#timer = later(Math.max(0, Math.ceil(next - now())), () => this.#tick());
   }
-}
-
-/** How long a lease counts as young, in milliseconds: less than the shortest interval of renewals. */
-const YOUNG = 8;
-/** Those that were started a moment ago. One timer serves all. */
-let young: (Hold | undefined)[] = [];
-
-function settle(): void {
-  const holds = young;
-  young = [];
-  for (const hold of holds) hold?.settle();
 }
 
 function deref<T extends object>(reference: T | WeakRef<T> | undefined): T | undefined {

@@ -124,7 +124,12 @@ class LeaseImpl implements Lease {
   assertHeld(): void {
     if (this.held) return;
     if (this.#hold.lost !== undefined) throw this.#hold.lost;
-    throw new UseAfterFreeError(`Cannot rely on lease "${this.name}": it was given back`, factsOf(this.name));
+    const message = `Cannot rely on lease "${this.name}": it was given back`;
+    const { record } = this.#hold;
+    const facts = factsOf(this.name);
+    throw record === undefined
+      ? new UseAfterFreeError(message, facts)
+      : record.refused(UseAfterFreeError, message, facts);
   }
 
   toString(): string {
@@ -157,6 +162,6 @@ const leaseKind = /* @__PURE__ */ (familyOf<Lease>(LeaseKind) as Family<Lease, r
 /** The first account on a lock that was just taken, which renews it from now on. */
 export function openLease(hold: Hold): AsyncHandle<Lease> {
   const account = openHandle<Lease>(leaseKind, new LeaseImpl(hold), hold.name, 0);
-  hold.start(HandleImpl.counted(account as HandleImpl<unknown>));
+  hold.start(HandleImpl.counted(account as HandleImpl<unknown>), HandleImpl.record(account));
   return new AsyncHandleImpl(account);
 }

@@ -1,12 +1,12 @@
 import { ASYNC_DISPOSE, INSPECT } from "../account";
 import type { AsyncHandle } from "../async-handle";
 import { checkSignal } from "../host";
-import { type OpenedThere, realm } from "../tracker";
+import { realm } from "../tracker";
 import { Bids } from "./bids";
+import { force } from "./force";
 import type { Hold } from "./hold";
-import { type Lease, openLease } from "./lease";
-import { Line, Waiter } from "./line";
-import type { Keys } from "./node";
+import type { Lease } from "./lease";
+import { Lines, refused } from "./lines";
 import {
   type AcquireOptions,
   checkWait,
@@ -16,9 +16,11 @@ import {
   type TryAcquireOptions,
 } from "./options";
 import { now } from "./platform";
-import { type Attempt, Quorum } from "./quorum";
-import { closed, unanswered } from "./refusals";
-import type { Times } from "./times";
+import { Quorum } from "./quorum";
+import { closed } from "./refusals";
+import { timeLeft } from "./times";
+import { UnderWay } from "./under-way";
+import { Waiter } from "./waiter";
 
 /**
  * Locks on one Valkey or Redis server, or on a majority of several.
@@ -92,9 +94,8 @@ export const Leases: LeasesConstructor = class implements Leases {
   readonly #settings: Settings;
   readonly #quorum: Quorum;
   readonly #bids: Bids;
-  readonly #lines = new Map<string, Line>();
-  /** Lines that are idle, at a guess: counted when they become so, and swept when there are many. */
-  #idle = 0;
+  readonly #underWay = new UnderWay();
+  readonly #lines: Lines;
   readonly #forcing = new Set<Promise<unknown>>();
   #closing: Promise<void> | undefined;
 
@@ -104,11 +105,13 @@ export const Leases: LeasesConstructor = class implements Leases {
     this.#quorum = new Quorum(nodes, quorum, commandTimeout, fenceTtl, heal);
     const keeper = {
       quorum: this.#quorum,
+      underWay: this.#underWay,
       onLost: options.onLost,
       onReleaseFailed: options.onReleaseFailed,
-      vacated: (hold: Hold) => this.#vacated(hold),
+      vacated: (hold: Hold) => this.#lines.vacated(hold),
     };
     this.#bids = new Bids(keeper, fence);
+    this.#lines = new Lines(this.#bids);
   }
 
   acquire(name: string, options: AcquireOptions = {}): Promise<AsyncHandle<Lease>> {
@@ -123,7 +126,13 @@ export const Leases: LeasesConstructor = class implements Leases {
     const times = this.#settings.timesFor(options);
     const keys = this.#settings.keysOf(name);
     if (this.#closing !== undefined) throw closed(name);
-    const forcing = this.#force(name, keys, times, realm.tracker?.here?.());
+    const line = this.#lines.of(name, keys);
+    const here = realm.tracker?.here?.();
+    const forcing = force(this.#bids, line, times, this.#settings.commandTimeout, async (hold, attempt) => {
+      if (this.#closing === undefined) return this.#lines.grant(line, hold, attempt, true, here);
+      await hold.release();
+      throw closed(name);
+    });
     this.#forcing.add(forcing);
     try {
       return await forcing;
@@ -154,7 +163,7 @@ export const Leases: LeasesConstructor = class implements Leases {
 
   get #held(): number {
     let held = 0;
-    for (const line of this.#lines.values()) if (line.hold !== undefined) held++;
+    for (const line of this.#lines.all) if (line.hold !== undefined) held++;
     return held;
   }
 
@@ -162,132 +171,43 @@ export const Leases: LeasesConstructor = class implements Leases {
     // What is thrown in here rejects.
     return new Promise((resolve, reject) => {
       const times = this.#settings.timesFor(options);
-      const wait = trying ? 0 : checkWait(options.wait, times.until);
-      const known = this.#lines.get(name);
+      const wait = trying ? 0 : checkWait(options.wait);
+      const left = timeLeft(times.until);
+      const known = this.#lines.find(name);
       const keys = known?.keys ?? this.#settings.keysOf(name);
       const { signal } = options;
       checkSignal("acquire a lease", signal);
       if (signal?.aborted) throw signal.reason;
       if (this.#closing !== undefined) throw closed(name);
-      const line = known ?? this.#lineOf(name, keys);
+      const line = known ?? this.#lines.of(name, keys);
       const at = now();
-      const waiter = new Waiter(line, at, times, wait, trying, signal, resolve, reject);
+      const once = wait === 0 || left === 0;
+      const waiter = new Waiter(
+        line,
+        at,
+        times,
+        once,
+        once ? left : Math.min(wait, left),
+        trying,
+        signal,
+        resolve,
+        reject,
+      );
       const taken = line.hold !== undefined && line.hold.remaining > 0;
-      if (waiter.once && (taken || line.first !== waiter || line.bidding || line.pausing)) waiter.miss();
-      else this.#advance(line, at);
+      // What is being given back, by its holder or by who asked and has left, is waited for.
+      if (once && waiter.waits && (taken || line.first !== waiter)) waiter.miss();
+      else this.#lines.advance(line, at);
     });
-  }
-
-  #lineOf(name: string, keys: Keys): Line {
-    const line = new Line(name, keys, this.#emptied);
-    this.#lines.set(name, line);
-    return line;
-  }
-
-  /** Sends the first waiter's bid, unless one is under way, the lock is here, or a pause is not over. */
-  #advance(line: Line, at = now()): void {
-    if (line.bidding || line.hold !== undefined || line.pausing) return;
-    if (line.first !== undefined) {
-      this.#try(line, line.first, at);
-      return;
-    }
-    line.left = undefined;
-    line.fault = undefined;
-    if (++this.#idle >= MOST_IDLE) this.#sweep();
-  }
-
-  /** Lines stay a while, because the same names come back and a map that always changes is dear; but never many. */
-  #sweep(): void {
-    this.#idle = 0;
-    for (const [name, line] of this.#lines) if (line.idle) this.#lines.delete(name);
-  }
-
-  readonly #emptied = (line: Line): void => {
-    line.resume();
-    this.#advance(line);
-  };
-
-  #try(line: Line, waiter: Waiter, at: number): void {
-    line.bidding = true;
-    this.#bids.make(line.name, line.keys, waiter.times, at, false, (hold, attempt) => {
-      if (attempt instanceof Error) {
-        line.bidding = false;
-        waiter.fail(attempt);
-        this.#advance(line);
-      } else this.#decide(line, waiter, hold, attempt as Attempt);
-    });
-  }
-
-  #decide(line: Line, waiter: Waiter, hold: Hold | undefined, attempt: Attempt): void {
-    line.left = attempt.left;
-    line.fault = attempt.fault;
-    if (hold === undefined) {
-      line.bidding = false;
-      if (attempt.final) waiter.fail(attempt.fault);
-      for (const other of line.waiters) if (other.once) other.miss();
-      const next = (): void => this.#advance(line);
-      if (line.first !== undefined && line.hold === undefined) line.pause(attempt.split, next);
-      else next();
-      return;
-    }
-    if (waiter.waits) {
-      line.bidding = false;
-      line.resume();
-      waiter.grant(this.#grant(line, hold, waiter.here));
-      return;
-    }
-    // Whoever asked has left meanwhile.
-    this.#bids.undo(hold, () => {
-      line.bidding = false;
-      this.#advance(line);
-    });
-  }
-
-  async #force(name: string, keys: Keys, times: Times, here: OpenedThere | undefined): Promise<AsyncHandle<Lease>> {
-    const hold = await new Promise<Hold>((resolve, reject) => {
-      this.#bids.make(name, keys, times, now(), true, (hold, attempt) => {
-        if (hold !== undefined) resolve(hold);
-        else if (attempt instanceof Error) reject(attempt);
-        else reject(attempt.final ? attempt.fault : unanswered(name, attempt.fault));
-      });
-    });
-    if (this.#closing !== undefined) {
-      await hold.release();
-      throw closed(name);
-    }
-    const line = this.#lines.get(name) ?? this.#lineOf(name, keys);
-    const robbed = line.hold;
-    const handle = this.#grant(line, hold, here);
-    robbed?.lose("taken");
-    return handle;
-  }
-
-  #grant(line: Line, hold: Hold, here: OpenedThere | undefined): AsyncHandle<Lease> {
-    line.hold = hold;
-    return here === undefined ? openLease(hold) : here(() => openLease(hold));
-  }
-
-  #vacated(hold: Hold): void {
-    const line = this.#lines.get(hold.name);
-    if (line?.hold !== hold) return;
-    line.hold = undefined;
-    line.left = undefined;
-    line.resume();
-    this.#advance(line);
   }
 
   async #close(): Promise<void> {
-    const busy: unknown[] = [...this.#forcing, this.#bids.quiet()];
-    for (const line of [...this.#lines.values()]) {
+    for (const line of this.#lines.all) {
       const { hold } = line;
-      for (const waiter of line.waiters) waiter.fail(closed(line.name));
+      refused(line, closed(line.name));
       hold?.lose("closed");
-      busy.push(hold?.release());
+      void hold?.release();
     }
-    await Promise.allSettled(busy);
+    await Promise.allSettled([...this.#forcing, this.#underWay.over()]);
     await this.#quorum.close();
   }
 };
-
-/** How many names are remembered that nobody uses. */
-const MOST_IDLE = 256;

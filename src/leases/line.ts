@@ -1,105 +1,17 @@
-import type { AsyncHandle } from "../async-handle";
-import { LeaseTimeoutError } from "../errors";
-import { type OpenedThere, realm } from "../tracker";
 import type { Hold } from "./hold";
-import type { Lease } from "./lease";
 import type { Keys } from "./node";
-import { cancel, later, now, type Signal, type Timer } from "./platform";
-import { factsOf } from "./refusals";
-import type { Times } from "./times";
-
-/** One caller that waits for a lease, and its place in its line. Settling it takes it out of its line, with its timer and its listener. */
-export class Waiter {
-  readonly times: Times;
-  /** Opens its handle as if from where it was asked for, where anybody keeps such sites. */
-  readonly here: OpenedThere | undefined = realm.tracker?.here?.();
-  /** Asks once, and takes a miss for an answer. */
-  readonly once: boolean;
-  /** The neighbours in the line. */
-  before: Waiter | undefined;
-  after: Waiter | undefined;
-  /** Whether it still waits. */
-  waits = true;
-  readonly #line: Line;
-  readonly #trying: boolean;
-  readonly #since: number;
-  readonly #resolve: (handle: AsyncHandle<Lease> | undefined) => void;
-  readonly #reject: (error: unknown) => void;
-  readonly #signal: Signal | undefined;
-  readonly #timer: Timer | undefined;
-  readonly #abort: (() => void) | undefined;
-
-  constructor(
-    line: Line,
-    since: number,
-    times: Times,
-    wait: number,
-    trying: boolean,
-    signal: Signal | undefined,
-    resolve: (handle: AsyncHandle<Lease> | undefined) => void,
-    reject: (error: unknown) => void,
-  ) {
-    this.#line = line;
-    this.#since = since;
-    this.times = times;
-    this.once = wait === 0;
-    this.#trying = trying;
-    this.#resolve = resolve;
-    this.#reject = reject;
-    this.#signal = signal;
-    this.#timer = this.once || wait === Infinity ? undefined : later(wait, () => this.timeOut());
-    if (signal !== undefined) {
-      this.#abort = () => this.fail(signal.reason);
-      signal.addEventListener("abort", this.#abort);
-    }
-    line.add(this);
-  }
-
-  grant(handle: AsyncHandle<Lease> | undefined): void {
-    this.#leave();
-    this.#resolve(handle);
-  }
-
-  fail(error: unknown): void {
-    this.#leave();
-    this.#reject(error);
-  }
-
-  /** Somebody else has it, or that could not be found out. */
-  miss(): void {
-    if (this.#trying && this.#line.fault === undefined) this.grant(undefined);
-    else this.timeOut();
-  }
-
-  timeOut(): void {
-    const { name, fault, hold } = this.#line;
-    const left = hold === undefined ? this.#line.left : Math.ceil(hold.remaining);
-    const waited = Math.round(now() - this.#since);
-    const why =
-      fault === undefined
-        ? `it is held${left === undefined || left < 0 ? "" : `, for ${left} ms more unless it is renewed`}`
-        : "too few servers answered to know who holds it";
-    this.fail(
-      new LeaseTimeoutError(`Cannot acquire lease "${name}": waited ${waited} ms and ${why}`, {
-        ...factsOf(name),
-        waited,
-        remaining: left,
-        cause: fault,
-      }),
-    );
-  }
-
-  #leave(): void {
-    cancel(this.#timer);
-    if (this.#abort !== undefined) this.#signal?.removeEventListener("abort", this.#abort);
-    if (this.waits) this.#line.remove(this);
-  }
-}
+import { cancel, later, type Timer } from "./platform";
+import type { Waiter } from "./waiter";
 
 const SHORTEST_PAUSE = 50;
 const LONGEST_PAUSE = 250;
 /** A vote was split, so nobody holds it: the next try is soon, and at random so that one of them is first. */
 const SPLIT_PAUSE = 50;
+
+/** How long to wait after a split vote. */
+export function splitPause(): number {
+  return 1 + Math.random() * (SPLIT_PAUSE - 1);
+}
 
 /** Everything this process knows of one name: who holds it here, who waits, and when to ask the servers again. */
 export class Line {
@@ -112,12 +24,25 @@ export class Line {
   hold: Hold | undefined;
   /** The one attempt is under way. */
   bidding = false;
-  /** What the holder had left when it was seen last, in milliseconds. */
+  /** How many take it by force now. */
+  forcing = 0;
+  /** The next attempt is being made. */
+  advancing = false;
+  /** An attempt for who waits has been answered, since this process had it last. */
+  seen = false;
+  /** What the holder had left when it was seen last, in milliseconds; `Infinity` for a key that never expires. */
   left: number | undefined;
   /** Why the last attempt could not tell who holds it. */
   fault: unknown;
   #misses = 0;
   #pause: Timer | undefined;
+  /** How many attempts were made, by force or not. */
+  #made = 0;
+  /** The one that was granted last: which it was, and how many were made by then. */
+  #granted = 0;
+  #madeByThen = 0;
+  #forced = false;
+  #fence: number | undefined;
 
   readonly #onEmptied: (line: Line) => void;
 
@@ -156,7 +81,32 @@ export class Line {
 
   /** Nobody holds it, waits for it or asks for it here. */
   get idle(): boolean {
-    return this.hold === undefined && this.first === undefined && !this.bidding;
+    return this.hold === undefined && this.first === undefined && !this.bidding && this.forcing === 0;
+  }
+
+  /** The number of an attempt that is made now. */
+  attempt(): number {
+    return ++this.#made;
+  }
+
+  /** The attempt with that number has the lock, or had it for a moment. */
+  grant(attempt: number, forced: boolean, fence: number | undefined): void {
+    this.#granted = attempt;
+    this.#madeByThen = this.#made;
+    this.#forced = forced;
+    this.#fence = fence;
+    this.fault = undefined;
+  }
+
+  /**
+   * Whether an attempt that has won was carried out before one that was granted already: their answers need not come in
+   * the order in which the servers gave them. Fences tell that order. Without them, one by force is the later of two,
+   * since it needs no lock that is free, and of two by force the one that was made later.
+   */
+  outdone(attempt: number, forced: boolean, fence: number | undefined): boolean {
+    if (attempt > this.#madeByThen) return false;
+    if (fence !== undefined && this.#fence !== undefined) return fence < this.#fence;
+    return forced === this.#forced ? attempt < this.#granted : this.#forced;
   }
 
   get pausing(): boolean {
@@ -165,11 +115,7 @@ export class Line {
 
   /** Waits a while before the next attempt, at random and longer every time, and no longer than the holder has left. */
   pause(split: boolean, next: () => void): void {
-    const most = split ? SPLIT_PAUSE : Math.min(SHORTEST_PAUSE * 2 ** ++this.#misses, LONGEST_PAUSE);
-    const least = split ? 1 : SHORTEST_PAUSE;
-    const bound = this.left === undefined || this.left < 0 || split ? most : this.left + 1;
-    const ms = Math.min(least + Math.random() * (most - least), bound);
-    this.#pause = later(Math.ceil(ms), () => {
+    this.#pause = later(Math.ceil(split ? splitPause() : this.#missPause()), () => {
       this.#pause = undefined;
       next();
     });
@@ -180,5 +126,11 @@ export class Line {
     cancel(this.#pause);
     this.#pause = undefined;
     this.#misses = 0;
+  }
+
+  #missPause(): number {
+    const most = Math.min(SHORTEST_PAUSE * 2 ** ++this.#misses, LONGEST_PAUSE);
+    const ms = SHORTEST_PAUSE + Math.random() * (most - SHORTEST_PAUSE);
+    return this.left === undefined ? ms : Math.min(ms, this.left + 1);
   }
 }

@@ -1,17 +1,8 @@
 import { ignore } from "../account";
-import { Asked, type Question, type Told } from "./asked";
-import {
-  BadReply,
-  integer,
-  isForbidden,
-  isNoScript,
-  isUnknown,
-  isWrongType,
-  list,
-  type SendCommand,
-  text,
-} from "./command";
-import { randomToken } from "./platform";
+import { Asked, asking, type Question, type Told, untold } from "./asked";
+import { BadReply, isForbidden, isNoScript, isUnknown, isWrongType, NoAnswer, type SendCommand, text } from "./command";
+import { now, randomToken } from "./platform";
+import { type Grab, grabbed, isOk, isOne, type Read, seen, TAKEN } from "./replies";
 import { ACQUIRE, EXTEND, LOOK, RAISE, RELEASE, type Script } from "./scripts";
 
 /** The keys of one name: the lock itself, and the counter that its fences come from. */
@@ -33,23 +24,8 @@ export interface Bid {
   readonly force: boolean;
 }
 
-/** One node's answer to a bid. */
-export interface Grab {
-  readonly taken: boolean;
-  /** Undefined when the bid was not fenced, or the key is somebody else's. */
-  readonly fence: number | undefined;
-  /** What the holder has left there, in milliseconds; undefined where it was not said. */
-  readonly left: number | undefined;
-}
-
-/** What {@link LOOK} says of a key that is ours after all. */
-const OURS = -3;
-
 /** How a node compares and deletes: by script, or by a command of its own where scripts are forbidden. */
 type Means = "script" | "DELEX" | "DELIFEQ";
-
-/** Reads a reply; `undefined` if it makes no sense. */
-type Read<T> = (reply: unknown) => T | undefined;
 
 /** The server forbids scripts and has no commands that do the same. */
 export class CannotCompare extends Error {
@@ -130,7 +106,9 @@ export class LeaseNode {
   async #acquireFirst(bid: Bid): Promise<Grab> {
     if (!bid.fenced) {
       await this.#learn(bid.keys.lock);
-      return asking((told: Told<Grab>) => this.#acquirePlainly(bid, told));
+      const ttl = leftFor(bid.ttl, bid.at);
+      if (ttl < 1) throw new NoAnswer("SET", bid.ttl);
+      return asking((told: Told<Grab>) => this.#acquirePlainly({ ...bid, ttl }, told));
     }
     try {
       const grab = await asking((told: Told<Grab>) => this.#acquireByScript(bid, told));
@@ -169,12 +147,14 @@ export class LeaseNode {
    */
   async #learn(key: string): Promise<void> {
     const nothing = randomToken();
+    let forbidden: unknown;
     try {
       await asking((told: Told<boolean>) => this.#run(RELEASE, ["1", key, nothing], isOne, told));
       this.#means = "script";
       return;
     } catch (error) {
       if (!isForbidden(error)) throw error;
+      forbidden = error;
     }
     const has = async (words: string[]): Promise<boolean> => {
       try {
@@ -194,7 +174,8 @@ export class LeaseNode {
         }
       }
     }
-    throw new CannotCompare("its user may not run scripts, and it has no commands that compare and delete");
+    const why = `its user may not run scripts, and it has no commands that compare and delete ${key}`;
+    throw new CannotCompare(why, { cause: forbidden });
   }
 
   #deletion(means: Means | undefined, key: string, token: string): string[] {
@@ -234,14 +215,26 @@ export class LeaseNode {
         }
       },
       (error: unknown) => {
-        if (script !== undefined && question.told !== undefined && isNoScript(error)) {
-          // The same question still: both commands together have the time of one.
-          this.#put(["EVAL", script.source, ...words.slice(2)], read, question, undefined, bid);
-        } else {
+        const missing = script !== undefined && question.told !== undefined && isNoScript(error);
+        const whole = missing ? this.#whole(words, script, question) : undefined;
+        // The same question still: both commands together have the time of one.
+        if (whole !== undefined) this.#put(whole, read, question, undefined, bid);
+        else {
           this.#asked.answered(question)?.(undefined, error ?? new Error(`${words[0]} failed for no reason given`));
         }
       },
     );
+  }
+
+  /** A script that was sent by its name, with its source; not if what it asks for would be over by now. */
+  #whole(words: string[], { source, ttlAt }: Script, { due }: Question<never>): string[] | undefined {
+    const whole = ["EVAL", source, ...words.slice(2)];
+    if (ttlAt !== undefined) {
+      const left = leftFor(Number(words[ttlAt]), due - this.#asked.timeout);
+      if (left < 1) return undefined;
+      whole[ttlAt] = String(left);
+    }
+    return whole;
   }
 
   /** A client that throws has failed like any other. */
@@ -254,41 +247,7 @@ export class LeaseNode {
   }
 }
 
-/** The answer as a promise. */
-export function asking<T>(ask: (told: Told<T>) => void): Promise<T> {
-  return new Promise((resolve, reject) => {
-    ask((answer, error) => {
-      if (answer === undefined) reject(error);
-      else resolve(answer);
-    });
-  });
-}
-
-function untold<T>(told: Told<T>): (error: unknown) => void {
-  return (error) => told(undefined, error);
-}
-
-const TAKEN: Grab = { taken: true, fence: undefined, left: undefined };
-
-function grabbed(reply: unknown): Grab | undefined {
-  const [first, second] = list(reply);
-  const taken = integer(first);
-  const said = integer(second);
-  if (Number.isNaN(taken) || Number.isNaN(said)) return undefined;
-  return taken === 1 ? { taken: true, fence: said, left: undefined } : { taken: false, fence: undefined, left: said };
-}
-
-/** What a look at a key that was not to be had says. */
-function seen(reply: unknown): Grab | undefined {
-  const left = integer(reply);
-  return Number.isNaN(left) ? undefined : { taken: left === OURS, fence: undefined, left };
-}
-
-function isOne(reply: unknown): boolean | undefined {
-  const said = integer(reply);
-  return Number.isNaN(said) ? undefined : said === 1;
-}
-
-function isOk(reply: unknown): boolean {
-  return text(reply) === "OK";
+/** What is left of a time to live that was asked for then. */
+function leftFor(ttl: number, at: number): number {
+  return Math.floor(ttl - (now() - at));
 }

@@ -1,7 +1,7 @@
 import { checkObject, type LeaseLostError, received, unfit } from "../errors";
 import type { SendCommand } from "./command";
 import type { Keys } from "./node";
-import { now, type Signal } from "./platform";
+import type { Signal } from "./platform";
 import type { Times } from "./times";
 
 /** What {@link Leases} are made of. All times are whole milliseconds. */
@@ -31,7 +31,8 @@ export interface LeasesOptions {
   readonly renewEvery?: number;
   /**
    * How long one command may take before its answer counts as unknown. A release settles within it too, with a renewal
-   * in flight that it has to wait for.
+   * in flight that it has to wait for. A renewal that has no answer after a third of its lease's own ttl is sent again,
+   * however long that is.
    *
    * @default a third of the ttl, 1000 at most
    */
@@ -199,12 +200,9 @@ export class Settings {
   }
 }
 
-/** How long an acquire waits: no longer than its deadline. */
-export function checkWait(wait: unknown, until: number): number {
-  const asked = wait === undefined || wait === Infinity ? Infinity : whole("wait", wait, 0);
-  if (until === Infinity) return asked;
-  const left = Math.min(asked, Math.max(0, Math.ceil(until - now())));
-  return left > LONGEST ? Infinity : left;
+/** How long an acquire waits, `Infinity` for as long as it takes. */
+export function checkWait(wait: unknown): number {
+  return wait === undefined || wait === Infinity ? Infinity : whole("wait", wait, 0);
 }
 
 function checkDeadline(deadline: unknown): number {

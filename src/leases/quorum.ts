@@ -1,9 +1,10 @@
 import { ignore } from "../account";
-import type { Told } from "./asked";
+import { asking, type Told } from "./asked";
 import { NoAnswer, type SendCommand } from "./command";
-import { asking, type Bid, CannotCompare, type Grab, type Keys, LeaseNode } from "./node";
+import { type Bid, CannotCompare, type Keys, LeaseNode } from "./node";
 import { cancel, later, type Timer } from "./platform";
-import { isHopeless, Tally, type Verdict } from "./tally";
+import type { Grab } from "./replies";
+import { type Decision, isHopeless, Tally, type Verdict } from "./tally";
 
 /** How an attempt on all nodes ended. */
 export interface Attempt {
@@ -89,10 +90,10 @@ export class Quorum {
    * Where it was asked for, a node that has lost its key gets it back for what the lease has left then, if a majority has
    * answered in this very round that it still has its own: nobody else can have won one meanwhile.
    */
-  async extend(keys: Keys, token: string, ttl: number, left: () => number): Promise<Verdict> {
+  async extend(keys: Keys, token: string, ttl: number, left: () => number): Promise<Decision> {
     const votes = this.#nodes.map((node) => asking((told: Told<boolean>) => node.extend(keys.lock, token, ttl, told)));
-    const { verdict } = await Tally.of(votes, this.#need).decided;
-    if (verdict === "yes" && this.#heal) {
+    const decision = await Tally.of(votes, this.#need).decided;
+    if (decision.verdict === "yes" && this.#heal) {
       const healing = votes.map(async (vote, i): Promise<boolean> => {
         const node = this.#nodes[i] as LeaseNode;
         if (await vote) return true;
@@ -101,14 +102,21 @@ export class Quorum {
       });
       this.#remember(token, healing);
     }
-    return verdict;
+    return decision;
   }
 
   /**
    * Gives the key back everywhere, and tells what became of it when every node has answered or had its time, which is
-   * `within` milliseconds at most.
+   * `within` milliseconds at most. `free` hears of several nodes as soon as a majority has deleted it: the next holder
+   * needs no more.
    */
-  release(keys: Keys, token: string, within: number, told: (verdict: Verdict, error: unknown) => void): void {
+  release(
+    keys: Keys,
+    token: string,
+    within: number,
+    free: () => void,
+    told: (verdict: Verdict, error: unknown) => void,
+  ): void {
     const node = this.#only;
     if (node !== undefined && within === this.timeout) {
       node.release(keys.lock, token, (said, error) => {
@@ -128,6 +136,7 @@ export class Quorum {
       );
     });
     const tally = Tally.of(votes, this.#need);
+    void tally.decided.then(({ verdict }) => verdict === "yes" && free());
     let waiting: Timer | undefined;
     const over = new Promise<void>((resolve) => {
       waiting = later(within, resolve);
@@ -178,7 +187,8 @@ export class Quorum {
     return {
       won: false,
       fence: undefined,
-      left: known.length > 0 ? Math.max(...known) : undefined,
+      // Until so many have let go of it that what is left is a minority.
+      left: known.sort((a, b) => a - b)[Math.max(0, Math.min(held.length - spare, known.length) - 1)],
       split: held.length < grabs.size,
       fault: held.length > spare ? undefined : (errors.find(isHopeless) ?? errors[0]),
       final: errors.filter(isHopeless).length > spare,

@@ -2,6 +2,8 @@
 export interface Script {
   readonly source: string;
   readonly sha: string;
+  /** Which of the words of its command is the time to live that it asks for. */
+  readonly ttlAt?: number;
 }
 
 /**
@@ -29,6 +31,7 @@ end
 if ARGV[3] and ARGV[3] ~= '0' then redis.call('PEXPIRE', KEYS[2], ARGV[3]) end
 return {1, fence}`,
   sha: "cbb7e82e3c5604b6548a8fa9f2b09c33b40dd6b6",
+  ttlAt: 6,
 };
 
 /**
@@ -57,6 +60,7 @@ return 1`,
 export const EXTEND: Script = {
   source: `if redis.pcall('GET', KEYS[1]) == ARGV[1] then return redis.call('PEXPIRE', KEYS[1], ARGV[2]) end return 0`,
   sha: "1fefeacb857de204d3e3f819f78ee304413a8163",
+  ttlAt: 5,
 };
 
 /** Deletes the key while it is ours. KEYS: lock. ARGV: token. */

@@ -4,13 +4,19 @@ import { CannotCompare } from "./node";
 /** What the nodes together say: a majority did it, too many did not, or too few answered to know. */
 export type Verdict = "yes" | "no" | "unknown";
 
+/** A verdict, and what went wrong on the way to it. */
+export interface Decision {
+  readonly verdict: Verdict;
+  readonly errors: unknown[];
+}
+
 /** The votes of several nodes, counted as they come. */
 export class Tally {
   readonly errors: unknown[] = [];
   /** Undefined until the answers still to come cannot change it. */
   verdict: Verdict | undefined;
   /** Settles with the verdict. */
-  readonly decided: Promise<{ readonly verdict: Verdict; readonly errors: unknown[] }>;
+  readonly decided: Promise<Decision>;
   #yes = 0;
   #no = 0;
 

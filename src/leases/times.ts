@@ -22,6 +22,14 @@ export function drift(ttl: number): number {
   return ttl / 100 + 2;
 }
 
+const LONGEST_TIMER = 2 ** 31 - 1;
+
+/** Milliseconds until then, for a timer; `Infinity` for never, and for what is further away than any timer can be. */
+export function timeLeft(until: number): number {
+  const left = Math.max(0, Math.ceil(until - now()));
+  return left > LONGEST_TIMER ? Infinity : left;
+}
+
 /** When a hold that was asked for then ends, however often it is renewed. */
 export function endOf(times: Times, at: number): number {
   return Math.min(at + times.maxHold, times.until);

@@ -49,7 +49,8 @@ describe("Leases where scripts are forbidden", () => {
       await expect(leases.acquire("none")).rejects.toMatchObject({
         code: "ERR_LEASE_UNSUPPORTED",
         message:
-          'Cannot acquire lease "none": its user may not run scripts, and it has no commands that compare and delete',
+          'Cannot acquire lease "none": its user may not run scripts, and it has no commands that compare and delete lastref:{none}',
+        cause: { message: expect.stringMatching(/^NOPERM .*eval/) },
       });
       await expect(leases.tryAcquire("none")).rejects.toMatchObject({ code: "ERR_LEASE_UNSUPPORTED" });
       await expect(leases.force("none")).rejects.toMatchObject({ code: "ERR_LEASE_UNSUPPORTED" });
@@ -111,5 +112,22 @@ describe("Leases where scripts are forbidden", () => {
       });
     }
     expect(await raw.do("KEYS", "*")).toEqual([]);
+  });
+});
+
+describe("Leases whose keys are forbidden", () => {
+  it("say what the server said, and take it for the last word", async () => {
+    await raw.do("ACL", "SETUSER", "keyed", "on", ">secret", "~app:*", "&*", "+@all");
+    const keyed = await server.raw();
+    await keyed.do("AUTH", "keyed", "secret");
+    for (const fence of [true, false]) {
+      await using leases = make(keyed.send, { fence });
+      for (const verb of ["acquire", "tryAcquire", "force"] as const) {
+        await expect(leases[verb]("x")).rejects.toThrow(/^NOPERM .*access (?:a|one of the) key/);
+      }
+      await using allowed = make(keyed.send, { fence, prefix: "app" });
+      await (await allowed.acquire("x")).decrRef();
+    }
+    await raw.do("FLUSHALL");
   });
 });

@@ -1,5 +1,4 @@
 import { spawn, spawnSync } from "node:child_process";
-import { setMaxListeners } from "node:events";
 import { describe, expect, it } from "vitest";
 import { LeaseTimeoutError } from "../../src/index";
 import type { Leases, SendCommand } from "../../src/leases/index";
@@ -191,7 +190,6 @@ describe.concurrent("Leases.acquire() of what is held", () => {
     await using leases = make();
     await raw.do("SET", keyOf("given-up"), "other", "PX", "60000");
     const controller = new AbortController();
-    setMaxListeners(100, controller.signal);
     const all = Array.from({ length: 100 }, () => leases.acquire("given-up", controller));
     await pause(80);
     controller.abort();

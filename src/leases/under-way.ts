@@ -1,0 +1,21 @@
+/** Counts what is under way, and tells when nothing is any more. */
+export class UnderWay {
+  #count = 0;
+  #over: (() => void) | undefined;
+
+  begin(): void {
+    this.#count++;
+  }
+
+  end(): void {
+    if (--this.#count === 0) this.#over?.();
+  }
+
+  /** Settles when nothing is, for good if nothing new begins. */
+  over(): Promise<void> {
+    return new Promise((resolve) => {
+      this.#over = resolve;
+      if (this.#count === 0) resolve();
+    });
+  }
+}

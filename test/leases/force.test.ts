@@ -1,0 +1,58 @@
+import { describe, expect, it } from "vitest";
+import { Leases } from "../../src/leases/index";
+import { MemoryServer } from "./memory";
+import { pause } from "./servers";
+
+/** Several servers, each of which answers the commands that take the lock in a turn of its own. */
+function several() {
+  const servers = [new MemoryServer(), new MemoryServer(), new MemoryServer()];
+  return { servers, nodes: servers.map(({ send }) => send) };
+}
+
+describe("Leases.force() of two at once on several nodes", () => {
+  it("gives both the lock, one after the other", async () => {
+    const { servers, nodes } = several();
+    const [here, there] = [0, 1].map(
+      () => new Leases({ nodes: nodes.map((send) => (args) => send(args)), ttl: 10_000, fence: true }),
+    ) as [Leases, Leases];
+    for (const server of servers) server.reply = (command) => (command === "RAISE" ? pause(1) : undefined);
+    for (let round = 0; round < 10; round++) {
+      const handles = await Promise.all([here.force("x"), there.force("x")]);
+      const tokens = servers.map(({ values }) => values.get("lastref:{x}"));
+      expect(handles.map((handle) => handle.value.token)).toContain(tokens[0]);
+      expect(new Set(tokens).size).toBe(1);
+      await Promise.all(handles.map((handle) => handle.decrRef()));
+    }
+    await Promise.all([here.close(), there.close()]);
+  });
+
+  it("says so if they stay in each other's way", async () => {
+    const { servers, nodes } = several();
+    // Whatever was taken is somebody else's a moment later.
+    for (const server of servers) {
+      server.reply = async (command) => {
+        if (command === "ACQUIRE") server.values.set("lastref:{x}", "other");
+      };
+    }
+    const leases = new Leases({ nodes, ttl: 10_000, fence: true, commandTimeout: 100 });
+    const error = await leases.force("x").catch((error) => error);
+    expect(error).toMatchObject({ code: "ERR_LEASE_TIMEOUT" });
+    expect(error.message).toMatch(
+      /^Cannot force lease "x": waited \d+ ms and somebody else forced it at the same time$/,
+    );
+    expect(error.waited).toBeGreaterThanOrEqual(99);
+    expect(servers[0]?.sent.filter((command) => command === "ACQUIRE").length).toBeGreaterThan(1);
+    await leases.close();
+  });
+});
+
+describe("Leases.force() of which no server knows", () => {
+  it("says how long it waited for whom", async () => {
+    const leases = new Leases({ nodes: [() => new Promise(() => {})], ttl: 10_000, commandTimeout: 60 });
+    const error = await leases.force("x").catch((error) => error);
+    expect(error.message).toMatch(/^Cannot force lease "x": waited \d+ ms and too few servers answered$/);
+    expect(error.waited).toBeGreaterThanOrEqual(59);
+    expect(error.cause.message).toBe("EVALSHA was not answered within 60 ms");
+    await leases.close();
+  });
+});
