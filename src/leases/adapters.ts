@@ -29,7 +29,7 @@ export interface GlideClient {
 /**
  * Sends through a node-redis client, pool or cluster.
  *
- * @throws {TypeError} If the client has no `sendCommand`.
+ * @throws {TypeError} If the client has no `sendCommand`, or is one of ioredis or iovalkey, whose `sendCommand` is something else.
  * @example One server
  * ```ts
  * const sent: string[][] = [];
@@ -39,6 +39,11 @@ export interface GlideClient {
  */
 export function fromNodeRedis(client: NodeRedisClient | NodeRedisCluster): SendCommand {
   need("fromNodeRedis", client, "sendCommand");
+  if ("call" in client) {
+    throw new TypeError(
+      "Cannot send through this client: fromNodeRedis expected one of node-redis, received one that has call too, as ioredis and iovalkey have: use fromIoredis",
+    );
+  }
   if ("masters" in client) return (args) => client.sendCommand(firstKey(args), false, args as string[]);
   return (args) => client.sendCommand(args as string[]);
 }

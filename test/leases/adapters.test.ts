@@ -219,6 +219,8 @@ describe("An adapter", () => {
     );
     expect(() => fromIoredis(undefined as never)).toThrow("fromIoredis expected one that has call, received undefined");
     expect(() => fromGlide(null as never)).toThrow("fromGlide expected one that has customCommand, received null");
+    const other = new IORedis(server.port, "127.0.0.1", { lazyConnect: true });
+    expect(() => fromNodeRedis(other as never)).toThrow("as ioredis and iovalkey have: use fromIoredis");
     const odd = { options: { keyPrefix: new Uint8Array(1) }, call: async () => 1, getBuiltinCommands: () => [] };
     expect(() => fromIoredis(odd)).toThrow("expected a keyPrefix that is a string");
   });
