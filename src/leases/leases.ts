@@ -49,8 +49,10 @@ import { Waiter } from "./waiter";
  */
 export interface Leases extends AsyncDisposable {
   /**
-   * Waits until the lock is free and takes it; who comes first is served first in this process. The caller owes the
+   * Waits until the lock is free and takes it; who comes first to these leases is served first. The caller owes the
    * handle's one reference.
+   *
+   * It is not re-entrant: who has the lease and acquires it again waits for itself.
    *
    * @returns A promise that never resolves without the lock. It rejects with a {@link LeaseTimeoutError} after `wait`, with
    * the signal's reason, with what the server said if asking again will not help, and with a {@link LeaseLostError}
@@ -61,14 +63,16 @@ export interface Leases extends AsyncDisposable {
    * Takes the lock if it is free now.
    *
    * @returns A promise of the handle, whose one reference the caller owes, or of `undefined` if somebody holds the lock
-   * or waits for it in this process. If too few servers answer to know it rejects with a {@link LeaseTimeoutError}.
+   * or waits for it with these leases. What is being given back here is waited for. If too few servers answer to know, or
+   * none does before the deadline, it rejects with a {@link LeaseTimeoutError}.
    */
   tryAcquire(name: string, options?: TryAcquireOptions): Promise<AsyncHandle<Lease> | undefined>;
   /**
-   * Takes the lock from whoever has it, who hears of it at the next renewal (in this process at once). The caller owes
-   * the handle's one reference.
+   * Takes the lock from whoever has it, who hears of it at the next renewal (if it came from these leases, at once). The
+   * caller owes the handle's one reference. Of two that force it at once, one may find its lease lost when it gets it.
    *
-   * @returns A promise of the handle, which rejects with a {@link LeaseTimeoutError} if too few servers answered.
+   * @returns A promise of the handle, which rejects with a {@link LeaseTimeoutError} if too few servers answered, none did
+   * before the deadline, or others forced it at the same time again and again.
    */
   force(name: string, options?: ForceOptions): Promise<AsyncHandle<Lease>>;
   /**
