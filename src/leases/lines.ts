@@ -84,8 +84,7 @@ export class Lines {
     // Whoever asked has left meanwhile, or it was taken by force meanwhile.
     this.#bids.undo(hold, () => {
       line.bidding = false;
-      if (line.hold === undefined) this.advance(line);
-      else missed(line);
+      this.advance(line);
     });
   }
 

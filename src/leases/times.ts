@@ -26,6 +26,7 @@ const LONGEST_TIMER = 2 ** 31 - 1;
 
 /** Milliseconds until then, for a timer; `Infinity` for never, and for what is further away than any timer can be. */
 export function timeLeft(until: number): number {
+  if (until === Infinity) return Infinity;
   const left = Math.max(0, Math.ceil(until - now()));
   return left > LONGEST_TIMER ? Infinity : left;
 }

@@ -59,3 +59,25 @@ describe.each(Object.entries(fakes))("After a lease under the timers of %s", (_,
     await leases.close();
   });
 });
+
+describe("Under the timers of node:test that were taken away and put back", () => {
+  it("who asks is told that no answer came", async () => {
+    let answers = true;
+    const leases = new Leases({ nodes: [(args) => (answers ? ok(args) : new Promise(() => {}))], commandTimeout: 50 });
+    mock.timers.enable({ apis: ["setTimeout"] });
+    await (await leases.acquire("warm")).decrRef();
+    mock.timers.reset();
+    // Long enough for a timer that was set before to be given up.
+    const end = performance.now() + 120;
+    while (performance.now() < end);
+    mock.timers.enable({ apis: ["setTimeout"] });
+    answers = false;
+    const asked = leases.acquire("x", { wait: 0 }).catch((error) => error);
+    const told = performance.now() + 51;
+    while (performance.now() < told);
+    mock.timers.tick(51);
+    // The process stood still, so it looks once more.
+    mock.timers.tick(1);
+    expect(await asked).toMatchObject({ cause: { message: "EVALSHA was not answered within 50 ms" } });
+  });
+});

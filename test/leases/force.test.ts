@@ -1,7 +1,7 @@
 import { describe, expect, it } from "vitest";
 import { Leases } from "../../src/leases/index";
-import { MemoryServer } from "./memory";
-import { pause } from "./servers";
+import { gate, MemoryServer } from "./memory";
+import { keyOf, pause } from "./servers";
 
 /** Several servers, each of which answers the commands that take the lock in a turn of its own. */
 function several() {
@@ -18,7 +18,7 @@ describe("Leases.force() of two at once on several nodes", () => {
     for (const server of servers) server.reply = (command) => (command === "RAISE" ? pause(1) : undefined);
     for (let round = 0; round < 10; round++) {
       const handles = await Promise.all([here.force("x"), there.force("x")]);
-      const tokens = servers.map(({ values }) => values.get("lastref:{x}"));
+      const tokens = servers.map(({ values }) => values.get(keyOf("x")));
       expect(handles.map((handle) => handle.value.token)).toContain(tokens[0]);
       expect(new Set(tokens).size).toBe(1);
       await Promise.all(handles.map((handle) => handle.decrRef()));
@@ -31,7 +31,7 @@ describe("Leases.force() of two at once on several nodes", () => {
     // Whatever was taken is somebody else's a moment later.
     for (const server of servers) {
       server.reply = async (command) => {
-        if (command === "ACQUIRE") server.values.set("lastref:{x}", "other");
+        if (command === "ACQUIRE") server.values.set(keyOf("x"), "other");
       };
     }
     const leases = new Leases({ nodes, ttl: 10_000, fence: true, commandTimeout: 100 });
@@ -54,5 +54,24 @@ describe("Leases.force() of which no server knows", () => {
     expect(error.waited).toBeGreaterThanOrEqual(59);
     expect(error.cause.message).toBe("EVALSHA was not answered within 60 ms");
     await leases.close();
+  });
+});
+
+describe("A lease that was taken by force while very many other names came and went", () => {
+  it("is known to its leases like any other", async () => {
+    const server = new MemoryServer();
+    const { opened, open } = gate();
+    server.reply = (command, words) => (command === "ACQUIRE" && words[3] === keyOf("x") ? opened : undefined);
+    const leases = new Leases({ nodes: [server.send], ttl: 10_000 });
+    const forcing = leases.force("x");
+    for (let i = 0; i < 600; i++) await (await leases.acquire(`other${i}`)).decrRef();
+    open();
+    const handle = await forcing;
+    server.sent.length = 0;
+    expect(await leases.tryAcquire("x")).toBeUndefined();
+    expect(server.sent).toEqual([]);
+    await leases.close();
+    expect(handle.value.signal.reason).toMatchObject({ reason: "closed" });
+    expect(server.values.size).toBe(0);
   });
 });

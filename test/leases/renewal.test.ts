@@ -1,7 +1,7 @@
 import { describe, expect, it } from "vitest";
 import { Leases } from "../../src/leases/index";
 import { gate, MemoryServer, turns } from "./memory";
-import { until } from "./servers";
+import { keyOf, until } from "./servers";
 
 const silence = new Promise<never>(() => {});
 
@@ -111,5 +111,18 @@ describe("The release of a lease", () => {
     await Promise.all([giving, closing]);
     expect(log).toEqual(["given back", "closed"]);
     expect(server.values.size).toBe(0);
+  });
+
+  it("sends nothing when the one server has said that the key is somebody else's", async () => {
+    const server = new MemoryServer();
+    const leases = new Leases({ nodes: [server.send], ttl: 300 });
+    const handle = await leases.acquire("x");
+    const { released, signal } = handle.value;
+    server.values.set(keyOf("x"), "other");
+    await until("it is lost", () => signal.aborted);
+    await handle.decrRef();
+    expect(await released).toBe("not-held");
+    expect(server.sent).not.toContain("RELEASE");
+    await leases.close();
   });
 });
