@@ -106,7 +106,7 @@ async function payAll(list: OwnedList, awaitAnyway: boolean): Promise<void> {
 
 export const AsyncAutoMemory: AsyncAutoMemoryConstructor = class AsyncAutoMemory implements AsyncAutoMemory {
   /** `undefined` once the context has ended. */
-  #list: OwnedList | undefined = new OwnedList();
+  #list: OwnedList | undefined = new OwnedList(this);
   /** `null` or `undefined` was used: the end then takes at least one turn of the microtask queue. */
   #awaits = false;
   #record: ContextRecord | undefined = undefined;
@@ -187,7 +187,7 @@ export const AsyncAutoMemory: AsyncAutoMemoryConstructor = class AsyncAutoMemory
     if (typeof resource?.open !== "function") throw unfit("open", "a resource", resource);
     const opened = resource.open(...args);
     if (isThenable(opened)) return this.#ownLate(opened);
-    if (this.#list !== undefined) return this.use(opened);
+    if (this.#list !== undefined) return own(this, opened);
     // The open itself has ended the context.
     const error = ended("open");
     try {
@@ -212,12 +212,12 @@ export const AsyncAutoMemory: AsyncAutoMemoryConstructor = class AsyncAutoMemory
   hold<T>(handle: AsyncHandle<T> | AsyncLoan<T> | Handle<T> | Loan<T>, holder?: string): AsyncHandle<T> | Handle<T> {
     this.#open("hold");
     if (typeof handle?.dup !== "function") throw unfit("hold", "a handle or a loan", handle);
-    return this.use(handle.dup(holder));
+    return own(this, handle.dup(holder));
   }
 
   freeAll(): Promise<void> {
     const list = this.#open("freeAll");
-    this.#list = new OwnedList();
+    this.#list = new OwnedList(this);
     return payAll(list, false);
   }
 
@@ -225,6 +225,7 @@ export const AsyncAutoMemory: AsyncAutoMemoryConstructor = class AsyncAutoMemory
     const list = this.#open("move");
     this.#list = undefined;
     const to = new AsyncAutoMemory();
+    list.context = to;
     to.#list = list;
     this.#record?.moved(to.#record);
     to.#awaits = this.#awaits;
@@ -256,7 +257,7 @@ export const AsyncAutoMemory: AsyncAutoMemoryConstructor = class AsyncAutoMemory
 
   async #ownLate<T>(opening: PromiseLike<AsyncHandle<T>>): Promise<AsyncHandle<T>> {
     const handle = await opening;
-    if (this.#list !== undefined) return this.use(handle);
+    if (this.#list !== undefined) return own(this, handle);
     const error = ended("open");
     await handle[ASYNC_DISPOSE]().catch((failedFree: unknown) => {
       throw suppress(failedFree, error);
@@ -264,6 +265,14 @@ export const AsyncAutoMemory: AsyncAutoMemoryConstructor = class AsyncAutoMemory
     throw error;
   }
 };
+
+const OWN_USE = AsyncAutoMemory.prototype.use;
+
+/** What is opened or held is owned whatever a subclass has made of `use`. */
+function own<H extends AsyncDisposable | Disposable>(memory: AsyncAutoMemory, handle: H): H {
+  OWN_USE.call(memory, handle);
+  return handle;
+}
 
 // A bundler renames a class that is called as what it is assigned to.
 Object.defineProperty(AsyncAutoMemory, "name", { value: "AsyncAutoMemory" });

@@ -1,4 +1,5 @@
 import { ASYNC_DISPOSE, type Counted, INSPECT } from "./account";
+import { onceBegun } from "./async-kind";
 import { suppress } from "./errors";
 import { type Handle, HandleImpl, type Loan, openAccount, type WeakHandle, WeakImpl } from "./handle";
 import { LoanImpl } from "./loan";
@@ -184,7 +185,6 @@ export class AsyncHandleImpl<T> implements AsyncHandle<T>, Entry {
     if (!(#owners in value)) return false;
     const account = value.#account;
     if (account.owed > 0 || HandleImpl.counted(account).freeing !== undefined) {
-      // The list first: it looks for stale places of this handle, which are those that it does not own.
       list.add(value);
       value.#owners = addOwner(value.#owners, list);
       if (context !== undefined) HandleImpl.record(account)?.owned(context);
@@ -219,13 +219,12 @@ export class AsyncHandleImpl<T> implements AsyncHandle<T>, Entry {
 
   /** The free under way, if any; a spent account leaves its contexts when it has settled, else at once. */
   #settled(): Promise<void> | undefined {
-    const { freeing } = HandleImpl.counted(this.#account);
-    if (this.#account.owed === 0) {
-      if (freeing === undefined) this.#leave();
-      else if (this.#owners !== undefined) {
-        const leave = (): void => this.#leave();
-        freeing.then(leave, leave);
-      }
+    const counted = HandleImpl.counted(this.#account);
+    const { freeing } = counted;
+    if (this.#account.owed === 0 && this.#owners !== undefined) {
+      const leave = (): void => this.#leave();
+      if (freeing !== undefined) freeing.then(leave, leave);
+      else if (!onceBegun(counted, leave)) leave();
     }
     return freeing;
   }

@@ -1,27 +1,55 @@
 import { type Counted, ignore, isThenable, Kind } from "./account";
 
+/** A free whose synchronous part is running: nobody waits for it yet. */
+interface Beginning {
+  readonly counted: Counted<unknown>;
+  readonly outer: Beginning | undefined;
+  /** Accounts that were closed in there, and are to leave their contexts when the free has settled. */
+  readonly closed: (() => void)[];
+}
+
+let beginning: Beginning | undefined;
+
+/** Calls back when the free of `counted` has settled, if its synchronous part is running. */
+export function onceBegun<T>(counted: Counted<T>, call: () => void): boolean {
+  for (let at = beginning; at !== undefined; at = at.outer) {
+    if ((at.counted as unknown) === counted) return at.closed.push(call) > 0;
+  }
+  return false;
+}
+
 /** A kind whose free may return a promise. */
 export class AsyncKind<T> extends Kind<T> {
   /** Never throws: who waits for `freeing` hears of what failed. */
   override end(counted: Counted<T>, value: T): void {
     this.freed++;
     const { release } = this;
+    const closed: (() => void)[] = [];
     let returned: unknown;
+    beginning = { counted: counted as Counted<unknown>, outer: beginning, closed };
     try {
       returned = release(value);
-      if (!isThenable(returned)) return;
+      if (isThenable(returned)) returned = Promise.resolve(returned);
     } catch (error) {
       returned = Promise.reject(error);
+    } finally {
+      beginning = beginning.outer;
     }
-    counted.freeing = Promise.resolve(returned as PromiseLike<void>).then(
-      () => {
-        counted.freeing = undefined;
-      },
-      (error: unknown) => {
-        counted.freeing = undefined;
-        throw error;
-      },
-    );
-    counted.freeing.catch(ignore);
+    if (returned instanceof Promise) {
+      counted.freeing = returned.then(
+        () => {
+          counted.freeing = undefined;
+        },
+        (error: unknown) => {
+          counted.freeing = undefined;
+          throw error;
+        },
+      );
+      counted.freeing.catch(ignore);
+    }
+    for (const leave of closed) {
+      if (counted.freeing === undefined) leave();
+      else counted.freeing.then(leave, leave);
+    }
   }
 }

@@ -1,6 +1,6 @@
 import { ASYNC_DISPOSE, around, DISPOSE, INSPECT, ignore, isThenable, warn } from "./account";
 import { received, suppress, unfit } from "./errors";
-import { type Handle, HandleImpl, type Loan, OWN_DISPOSE } from "./handle";
+import { type Handle, HandleImpl, type Loan, OWN_DISPOSE, shown } from "./handle";
 import { type Entry, OPEN_INTO, OWNED, OwnedList, PAY } from "./owned-list";
 import type { OpensInto, Resource } from "./resource";
 import { type ContextRecord, realm } from "./tracker";
@@ -144,8 +144,7 @@ export function ended(verb: string): ReferenceError {
 }
 
 export function notOwned(thing: unknown): TypeError {
-  const what = thing instanceof HandleImpl ? String(thing) : received(thing);
-  return new TypeError(`Cannot keep ${what}: this context does not own it`);
+  return new TypeError(`Cannot keep ${shown(thing)}: this context does not own it`);
 }
 
 /** Pays for a whole list, last in first out. One failure is thrown as it is, several are nested. */
@@ -166,7 +165,7 @@ function payAll(list: OwnedList): void {
 
 export const AutoMemory: AutoMemoryConstructor = class AutoMemory implements AutoMemory {
   /** `undefined` once the context has ended. */
-  #list: OwnedList | undefined = new OwnedList();
+  #list: OwnedList | undefined = new OwnedList(this);
   #record: ContextRecord | undefined = undefined;
 
   constructor() {
@@ -239,7 +238,7 @@ export const AutoMemory: AutoMemoryConstructor = class AutoMemory implements Aut
 
   freeAll(): void {
     const list = AutoMemory.#listOf(this, "freeAll");
-    this.#list = new OwnedList();
+    this.#list = new OwnedList(this);
     payAll(list);
   }
 
@@ -247,6 +246,7 @@ export const AutoMemory: AutoMemoryConstructor = class AutoMemory implements Aut
     const list = AutoMemory.#listOf(this, "move");
     this.#list = undefined;
     const to = new AutoMemory();
+    list.context = to;
     to.#list = list;
     this.#record?.moved(to.#record);
     return to;
@@ -281,7 +281,7 @@ export const AutoMemory: AutoMemoryConstructor = class AutoMemory implements Aut
       throw new TypeError("Cannot open: the resource is asynchronous; open it in an AsyncAutoMemory");
     }
     try {
-      return memory.use(handle);
+      return OWN_USE.call(memory, handle) as Handle<T>;
     } catch (error) {
       try {
         // An asynchronous handle is refused like anything else, and its account is not lost either.
@@ -295,6 +295,9 @@ export const AutoMemory: AutoMemoryConstructor = class AutoMemory implements Aut
     }
   }
 };
+
+/** What is opened or held is owned whatever a subclass has made of `use`. */
+const OWN_USE = AutoMemory.prototype.use;
 
 // A bundler renames a class that is called as what it is assigned to.
 Object.defineProperty(AutoMemory, "name", { value: "AutoMemory" });

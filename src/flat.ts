@@ -8,8 +8,8 @@ interface Owner {
 /**
  * What a handle that is alone on a plain resource (no label, no size, nobody tracks) has in the place of a {@link Counted}.
  *
- * Accounts that owe one reference share theirs: there is one for all of a kind, and one for those of a context, so that
- * whose they are costs the handle no field.
+ * Accounts that owe one reference share theirs: there is one for all of a kind, and one for those of a kind that come to
+ * a context one after another, so that whose they are costs the handle no field.
  */
 export class Flat<T> {
   readonly kind: Kind<T>;

@@ -324,7 +324,6 @@ export class HandleImpl<T> implements Handle<T>, Entry {
       list.add(value);
       value.#core = list.flatOf(core);
     } else if (HandleImpl.#owes(value)) {
-      // The list first: it looks for stale places of this handle, which are those that it does not own.
       list.add(value);
       const ledger = HandleImpl.#openLedger(value);
       ledger.owners = addOwner(ledger.owners, list);
@@ -380,7 +379,7 @@ export class HandleImpl<T> implements Handle<T>, Entry {
   /** Closes the door of the handle's resource, if it is one of `kind`. */
   static revoke<T>(handle: unknown, kind: Kind<T>): Counted<T> {
     if (typeof handle !== "object" || handle === null || !(#slot in handle)) {
-      throw unfit("revoke", `a handle of kind "${kind.name}"`, handle);
+      throw new TypeError(`Cannot revoke: expected a handle of kind "${kind.name}", received ${shown(handle)}`);
     }
     const counted = HandleImpl.counted(handle);
     if (HandleImpl.#owed(handle) === Owed.Moved) throw HandleImpl.#refuse(handle, "revoke");
@@ -635,6 +634,11 @@ export const Handle = {
     return openHandle(new Kind<T>(kind, () => {}), value, label, 0, true);
   },
 };
+
+/** What was given, for a message: a handle, of either form, says which. */
+export function shown(thing: unknown): string {
+  return typeof thing === "object" && thing !== null && OWNED in thing ? String(thing) : received(thing);
+}
 
 export function checkNames(kind: unknown, label: unknown, bytes: unknown): void {
   const action = "name a resource";

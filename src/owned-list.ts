@@ -13,6 +13,15 @@ export interface Entry {
   [PAY](list: OwnedList): unknown;
 }
 
+/** Stands in the place of what was taken out alive: the list must not reach that any more. */
+const VACANT: Entry = {
+  [OWNED]: () => false,
+  [PAY]: () => {},
+};
+
+/** What is taken out is mostly among the newest. */
+const NEAR = 32;
+
 /**
  * What one context owns, in the order it came.
  *
@@ -21,20 +30,26 @@ export interface Entry {
  * costs 8 bytes, and the list holds at most twice the live entries.
  */
 export class OwnedList {
+  /** Whose list this is: who has a handle of a forgotten context still reaches it, so it is not lost before them. */
+  context: object;
   /** The one of the flat accounts that it owns, of the kind that came last. */
   #flat: Flat<unknown> | undefined = undefined;
   #entries: Entry[] = [];
   #gone = 0;
-  /** Handles taken out alive: a stale place has to be given up before the same handle comes in again. */
-  #kept: Set<Entry> | undefined = undefined;
+  /** Where each entry stands, once one was taken out that was not among the newest, until the next sweep. */
+  #places: Map<Entry, number> | undefined = undefined;
+
+  constructor(context: object) {
+    this.context = context;
+  }
 
   get size(): number {
     return this.#entries.length - this.#gone;
   }
 
   add(entry: Entry): void {
-    if (this.#kept !== undefined) this.#giveUpPlace(entry);
-    this.#entries.push(entry);
+    const place = this.#entries.push(entry) - 1;
+    if (this.#places !== undefined) this.#places.set(entry, place);
   }
 
   /** An entry has left on its own. */
@@ -43,10 +58,18 @@ export class OwnedList {
     if (gone > 16 && gone * 2 > this.#entries.length) this.#sweep();
   }
 
-  /** A live entry was taken out; it may come back. */
+  /** A live entry was taken out. */
   takenOut(entry: Entry): void {
-    this.#kept ??= new Set();
-    this.#kept.add(entry);
+    const entries = this.#entries;
+    let place = entries.length - 1;
+    const near = place - NEAR;
+    while (place > near && entries[place] !== entry) place--;
+    if (place === near) {
+      this.#places ??= new Map(entries.map((other, at) => [other, at]));
+      place = this.#places.get(entry) as number;
+    }
+    entries[place] = VACANT;
+    this.#places?.delete(entry);
     this.left();
   }
 
@@ -67,23 +90,19 @@ export class OwnedList {
   /** Takes out the newest entry that `matches` at once, for the rare ones that stand in several places or have no field. */
   remove(matches: (entry: Entry) => boolean): boolean {
     const index = this.#entries.findLastIndex(matches);
-    if (index >= 0) this.#entries.splice(index, 1);
-    return index >= 0;
-  }
-
-  /** One that goes out and in is among the newest. */
-  #giveUpPlace(entry: Entry): void {
-    if (!this.#kept?.delete(entry)) return;
-    this.#entries.splice(this.#entries.lastIndexOf(entry), 1);
-    this.#gone--;
+    if (index < 0) return false;
+    this.#entries.splice(index, 1);
+    this.#places = undefined;
+    return true;
   }
 
   #sweep(): void {
     let live = 0;
     for (const entry of this.#entries) if (entry[OWNED](this)) this.#entries[live++] = entry;
+    // Not to 0: what stands in several places is swept from all of them before the last is counted.
+    this.#gone -= this.#entries.length - live;
     this.#entries.length = live;
-    this.#gone = 0;
-    this.#kept = undefined;
+    this.#places = undefined;
   }
 }
 

@@ -224,7 +224,7 @@ class ResourceImpl<T, A extends readonly unknown[]> implements Resource<T, A>, O
   open(...args: A): Handle<T> {
     const open = this.#open;
     const value = open(...args);
-    if (typeof value === "object") this.#family.checkArrived(value);
+    if (typeof value === "object" || typeof value === "function") this.#family.checkArrived(value);
     return this.#flat === undefined ? this.#family.account(value, args) : openPlain(this.#flat, value);
   }
 
@@ -234,7 +234,7 @@ class ResourceImpl<T, A extends readonly unknown[]> implements Resource<T, A>, O
     if (flat === undefined || this.open !== OWN_OPEN) return undefined;
     const open = this.#open;
     const value = open(...args);
-    if (typeof value === "object") this.#family.checkArrived(value);
+    if (typeof value === "object" || typeof value === "function") this.#family.checkArrived(value);
     if (realm.tracker !== undefined) {
       const handle = openPlain(flat, value);
       HandleImpl.own(handle, list, context);

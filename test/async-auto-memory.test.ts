@@ -158,6 +158,44 @@ describe("AsyncAutoMemory.disposeAsync()", () => {
     expect(await closed).toBe(true);
   });
 
+  it.each<[string, (handle: AsyncHandle<string>, revoke: () => Promise<void>) => Promise<unknown>]>([
+    ["a revoke", (_, revoke) => revoke()],
+    ["a close", (handle) => handle.decrRef()],
+  ])("waits for a free that %s began and in whose beginning the account was closed", async (_, begin) => {
+    let handle: AsyncHandle<string> | undefined;
+    const steps: string[] = [];
+    const Key = defineAsyncResource<string>({
+      kind: "key",
+      free: async () => {
+        if ((handle?.owed ?? 0) > 0) handle?.decrRef();
+        else expect(() => handle?.decrRef()).toThrow(/^decrRefCount against refcount <= 0/);
+        await turn();
+        steps.push("freed");
+        throw new Error("free failed");
+      },
+    });
+    const memory = new AsyncAutoMemory();
+    handle = memory.use(await Key.open("a"));
+    const begun = begin(handle, () => Key.revoke(handle as AsyncHandle<string>));
+    expect([memory.size, handle.owed]).toEqual([1, 0]);
+    const ended = memory.disposeAsync().then(
+      () => "ended",
+      (error: Error) => error.message,
+    );
+    await expect(begun).rejects.toThrow("free failed");
+    expect([await ended, steps]).toEqual(["free failed", ["freed"]]);
+  });
+
+  it("lets go of an account that a synchronous free has closed", async () => {
+    let handle: AsyncHandle<string> | undefined;
+    const Key = defineAsyncResource<string>({ kind: "key", free: () => void handle?.decrRef() });
+    const memory = new AsyncAutoMemory();
+    handle = memory.use(await Key.open("a"));
+    await Key.revoke(handle);
+    expect([memory.size, handle.owed, Key.stats.live]).toEqual([0, 0, 0]);
+    await memory.disposeAsync();
+  });
+
   it("never waits for itself when a free ends its own context", async () => {
     const memory = new AsyncAutoMemory();
     const log: string[] = [];
@@ -292,6 +330,9 @@ describe("AsyncAutoMemory", () => {
     const usable = new AsyncAutoMemory();
     const neither = /^Cannot use object: it has neither a \[Symbol\.asyncDispose\] nor a \[Symbol\.dispose\] method$/;
     expect(() => usable.use({} as Disposable)).toThrow(neither);
+    expect(() => usable.keep(handle)).toThrow(
+      "Cannot keep Handle<file, 1 reference, 1 here>: this context does not own it",
+    );
     const foreign = Reflect.apply(usable.disposeAsync, {}, []) as Promise<void>;
     await expect(foreign).rejects.toThrow(/^Cannot dispose of object: it is no AsyncAutoMemory$/);
     expectNothingOwned(usable);

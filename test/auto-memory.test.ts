@@ -170,6 +170,24 @@ describe("AutoMemory.open()", () => {
     expect(log).toEqual(["a"]);
   });
 
+  it("owns what it opens and holds whatever a subclass has made of use", () => {
+    const { log, Key } = logged();
+    const Named = defineResource({ kind: "named", label: String, free: (n: number) => void log.push(`named ${n}`) });
+    const used: unknown[] = [];
+    class Watching extends AutoMemory {
+      override use<T extends Disposable | null | undefined>(value: T): T {
+        used.push(value);
+        return value;
+      }
+    }
+    const memory = new Watching();
+    memory.hold(memory.open(Key, "a"));
+    memory.open(Named, 1);
+    expect([memory.size, used]).toEqual([3, []]);
+    memory.dispose();
+    expect(log).toEqual(["named 1", "a"]);
+  });
+
   it("owns what an open that freed all it had opens, once", () => {
     const { log, Key } = logged();
     const memory = new AutoMemory();
@@ -372,6 +390,7 @@ describe("AutoMemory.keep()", () => {
       expect(() => memory.keep(thing as Disposable)).toThrow(TypeError);
       expect(() => memory.keep(thing as Disposable)).toThrow(/^Cannot keep .*: this context does not own it$/);
     }
+    expect(() => memory.keep(foreign)).toThrow(/^Cannot keep Handle<key, 1 reference, 1 here>: /);
     expect([owned.owed, foreign.owed, memory.size]).toEqual([1, 1, 1]);
     memory.dispose();
     expect(adopted.mock.calls).toEqual([["something else"]]);

@@ -45,6 +45,22 @@ describe("handles and contexts against their model", () => {
     expect(taken).toBeGreaterThanOrEqual(100_000);
   }, 60_000);
 
+  it("agree where a context has so many places that it sweeps them", async () => {
+    const op = fc.oneof(
+      { weight: 8, arbitrary: fc.constant<Step["op"]>("openIn") },
+      { weight: 6, arbitrary: fc.constant<Step["op"]>("keep") },
+      { weight: 6, arbitrary: fc.constantFrom<Step["op"]>("decrRef", "dispose", "move") },
+      { weight: 4, arbitrary: fc.constantFrom<Step["op"]>("use", "useAgain", "hold", "incrRef") },
+    );
+    const steps = fc.array(fc.record<Step>({ op, a: fc.nat({ max: 400 }), b: fc.constant(0) }), {
+      minLength: 100,
+      maxLength: 300,
+      size: "max",
+    });
+    const property = fc.asyncProperty(steps, fc.boolean(), (path, labelled) => walk(real, path, labelled));
+    await fc.assert(property, { numRuns: 60 });
+  }, 60_000);
+
   /** The library with one law broken. */
   const BROKEN: Record<string, Implement> = {
     "a decrRef that spends another holder's reference": (free, labelled) => {

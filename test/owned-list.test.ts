@@ -12,7 +12,7 @@ class Item implements Entry {
 }
 
 function filled(n: number): { list: OwnedList; items: Item[] } {
-  const list = new OwnedList();
+  const list = new OwnedList({});
   const items = Array.from({ length: n }, () => new Item());
   for (const item of items) list.add(item);
   return { list, items };
@@ -63,19 +63,32 @@ describe("OwnedList", () => {
     }
   });
 
-  it("takes an entry out and in again and again without a look at the others", () => {
-    const { list, items } = filled(4096);
-    const item = items[100] as Item;
-    for (let i = 0; i < 1000; i++) {
-      item.owned = false;
-      list.takenOut(item);
-      list.add(item);
-      item.owned = true;
+  it("takes an entry out and in again and again with a constant number of looks at the others", () => {
+    for (const place of [100, 4090]) {
+      const { list, items } = filled(4096);
+      const item = items[place] as Item;
+      for (let i = 0; i < 1000; i++) {
+        list.takenOut(item);
+        list.add(item);
+      }
+      expect(list.size).toBe(4096);
+      const looks = items.reduce((sum, { checked }) => sum + checked, 0);
+      expect(looks).toBeLessThanOrEqual(items.length);
+      const left = list.takeAll().filter((entry) => entry instanceof Item);
+      expect(left).toEqual([...items.filter((other) => other !== item), item]);
     }
-    expect(list.size).toBe(4096);
-    const looks = items.reduce((sum, { checked }) => sum + checked, 0);
-    expect(looks).toBe(0);
-    expect(list.takeAll()).toEqual([...items.filter((other) => other !== item), item]);
+  });
+
+  it("reaches nothing that was taken out, from whichever place, before and after a sweep", () => {
+    const { list, items } = filled(1000);
+    const out = items.filter((_, i) => i % 3 === 0);
+    for (const item of out) list.takenOut(item);
+    for (const item of items.filter((_, i) => i % 3 === 1)) leave(list, item);
+    for (const item of items.filter((_, i) => i % 9 === 2)) list.takenOut(item);
+    const rest = items.filter((_, i) => i % 3 === 2 && i % 9 !== 2);
+    expect(list.size).toBe(rest.length);
+    const left = list.takeAll().filter((entry) => entry instanceof Item && entry.owned);
+    expect(left).toEqual(rest);
   });
 
   it("hands over everything, once, and counts on without a look at it", () => {
@@ -109,7 +122,7 @@ describe("OwnedList", () => {
 });
 
 describe("Owners", () => {
-  const [a, b] = [new OwnedList(), new OwnedList()];
+  const [a, b] = [new OwnedList({}), new OwnedList({})];
 
   it("are none, one, or several with the newest last", () => {
     const one = addOwner(undefined, a);
@@ -118,7 +131,7 @@ describe("Owners", () => {
     expect(two).toEqual([a, b]);
     const three = addOwner(two, a);
     expect(three).toEqual([a, b, a]);
-    expect([owns(undefined, a), owns(one, a), owns(one, b), owns(two, b), owns(two, new OwnedList())]).toEqual([
+    expect([owns(undefined, a), owns(one, a), owns(one, b), owns(two, b), owns(two, new OwnedList({}))]).toEqual([
       false,
       true,
       false,
@@ -128,6 +141,17 @@ describe("Owners", () => {
     expect(removeOwner(three, a)).toEqual([a, b]);
     expect(removeOwner(three, a)).toBe(b);
     expect(removeOwner(one, a)).toBe(undefined);
+  });
+
+  it("are told once for every place, also when the first of them makes the list sweep", () => {
+    const { list, items } = filled(17);
+    const twice = items[0] as Item;
+    list.add(twice);
+    for (const item of items.slice(1)) leave(list, item);
+    expect(list.size).toBe(2);
+    twice.owned = false;
+    leaveAll([list, list]);
+    expect(list.size).toBe(0);
   });
 
   it("are all told when the account leaves", () => {

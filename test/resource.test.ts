@@ -1,4 +1,5 @@
 import { describe, expect, it, vi } from "vitest";
+import { AutoMemory } from "../src/auto-memory";
 import { AsyncFreeError, MovedError, RevokedError } from "../src/errors";
 import type { Handle } from "../src/handle";
 import { Handle as Handles } from "../src/handle";
@@ -103,6 +104,21 @@ describe("open() that returns a promise where none is waited for", () => {
     expect(() => Key.open()).toThrow(AsyncFreeError);
     expect(() => Key.open()).toThrow(/^Cannot open key synchronously: its open function returned a promise/);
     expect(Key.stats).toEqual(NONE);
+    await vi.waitFor(() => expect(freed).toEqual(["late", "late"]));
+  });
+
+  it("is refused when the promise is a function", async () => {
+    const freed: string[] = [];
+    const late = Object.assign(() => {}, { then: (arrive: (v: string) => void) => arrive("late") });
+    const Key = defineResource({
+      kind: "key",
+      open: () => late as unknown as string,
+      free: (v) => void freed.push(v),
+    });
+    expect(() => Key.open()).toThrow(AsyncFreeError);
+    const memory = new AutoMemory();
+    expect(() => memory.open(Key)).toThrow(AsyncFreeError);
+    expect([memory.size, Key.stats]).toEqual([0, NONE]);
     await vi.waitFor(() => expect(freed).toEqual(["late", "late"]));
   });
 
@@ -357,6 +373,16 @@ describe.each([
 });
 
 describe("defineAsyncResource()", () => {
+  it("makes handles that a synchronous kind does not revoke, and names", async () => {
+    const link = await defineAsyncResource<string>({ kind: "link", free: () => {}, label: String }).open("a");
+    const Key = defineResource<string>({ kind: "key", free: () => {} });
+    expect(() => Key.revoke(link as never)).toThrow(
+      'Cannot revoke: expected a handle of kind "key", received AsyncHandle<link "a", 1 reference, 1 here>',
+    );
+    expect(link.alive).toBe(true);
+    await link.decrRef();
+  });
+
   it("awaits its open and its free", async () => {
     const log: string[] = [];
     const Key = defineAsyncResource({

@@ -285,6 +285,52 @@ describe("a context that was dropped whole", () => {
     expect(briefly(leaks)).toEqual(["dropped key a 1/1"]);
   });
 
+  it.each<[string, () => { use(handle: Handle<string>): unknown }]>([
+    ["AutoMemory", () => new AutoMemory()],
+    ["AsyncAutoMemory", () => new AsyncAutoMemory()],
+    ["AutoMemory that was moved", () => new AutoMemory().move()],
+    [
+      "AutoMemory that freed what it had",
+      () => {
+        const memory = new AutoMemory();
+        memory.freeAll();
+        return memory;
+      },
+    ],
+  ])("is reported once nobody can reach any of its handles either: %s", async (_, make) => {
+    const kept: Handle<string>[] = [];
+    await tracked({ freeLeaked: true }, async (leaks) => {
+      inCall(() => {
+        const memory = make();
+        kept.push(open("in use"));
+        for (const handle of [kept[0] as Handle<string>, open("forgotten")]) memory.use(handle);
+      });
+      await settle();
+      expect([leaks, kept[0]?.value, liveHandles().length]).toEqual([[], "in use", 2]);
+      kept.pop();
+      await settleAll();
+      expect(leaks.map(({ kind, handles }) => [kind, ...handles.map(({ label }) => label)])).toEqual([
+        ["context", "in use", "forgotten"],
+      ]);
+    });
+  });
+
+  it("keeps nothing that was taken out of it alive, while it lives itself", async () => {
+    const memory = new AutoMemory();
+    const later = new AsyncAutoMemory();
+    const leaks = await drop(() => {
+      for (let i = 0; i < 100; i++) memory.use(open(`owned ${i}`));
+      memory.keep(memory.use(open("a")));
+      const old = memory.use(open("b"));
+      for (let i = 0; i < 100; i++) memory.use(open(`owned ${i}`));
+      memory.keep(old);
+      later.keep(later.use(open("c")));
+      memory.freeAll();
+    });
+    expect(briefly(leaks).sort()).toEqual(["dropped key a 1/1", "dropped key b 1/1", "dropped key c 1/1"]);
+    expect([memory.size, later.size]).toEqual([0, 0]);
+  });
+
   it("stands before its victims in the report", async () => {
     const { report } = await tracked({}, async () => {
       inCall(() => {
