@@ -186,6 +186,7 @@ export class Counted<T> implements ResourceFacts {
   /** The door closes for all accounts. */
   revoke(): void {
     if (this.state & (State.Revoked | State.Freed)) return;
+    this.record?.revoked?.();
     this.#end(State.Revoked);
   }
 

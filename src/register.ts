@@ -14,9 +14,10 @@ import { TextEncoder } from "node:util";
 import { isMainThread, threadId } from "node:worker_threads";
 import type { Account } from "./leaks/account-record";
 import { detector } from "./leaks/detector";
+import { isMisuse } from "./leaks/finds";
 import { leakReport } from "./leaks/report";
-import { trackLeaks } from "./leaks/tracking";
-import type { Level, Verdict } from "./leaks/types";
+import { track } from "./leaks/tracking";
+import type { Level } from "./leaks/types";
 
 const asked = process.env.LASTREF_LEAKS || "count";
 const known: readonly string[] = ["count", "sampled", "full"];
@@ -56,15 +57,13 @@ function writeOut(text: string): void {
   }
 }
 
-const MISUSE: readonly Verdict[] = ["over-released", "use-after-free", "two-owners"];
-
 function summarize(): void {
   const report = leakReport();
-  if (!report.total) return;
+  if (report.groups.length === 0) return;
   const where = isMainThread ? "" : `in worker ${threadId}, `;
   writeOut(`${where}at exit: ${report}\n`);
   // A misuse was an error already, and leaves nothing open.
-  const left = report.groups.some(({ verdict }) => !MISUSE.includes(verdict));
+  const left = report.groups.some((group) => !isMisuse(group));
   if (left && !process.exitCode) process.exitCode = exitCode ?? 1;
 }
 
@@ -81,6 +80,6 @@ if (detector().observer === undefined) {
       if (leaks.hasSubscribers) leaks.publish(leak);
     },
   };
-  trackLeaks({ level });
+  track({ level }, true);
   process.on("exit", summarize);
 }

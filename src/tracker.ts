@@ -56,6 +56,8 @@ export interface AccountRecord {
 /** One resource's side of the records. */
 export interface ResourceRecord {
   account(handle: object, holder: string | undefined): AccountRecord;
+  /** The opener closes the door for all accounts. */
+  revoked?(): void;
   freed(): void;
 }
 

@@ -4,22 +4,17 @@ import type { Context } from "./context-record";
 import type { Detector } from "./detector";
 import { NOWHERE, type Place, Site, siteOf } from "./sites";
 import { capture } from "./stack";
-import { withSites } from "./text";
+import { textOf, withSites } from "./text";
 
 /** What all records of a kind share. */
 export interface Family {
   readonly kind: string;
   readonly detector: Detector;
+  /** Its open accounts. */
+  live: number;
   /** Who owns a value of an exclusive kind, the first first; objects are held weakly. */
   readonly owners: WeakMap<object, Account[]>;
   readonly primitiveOwners: Map<unknown, Account[]>;
-}
-
-/** One `incrRef` or `decrRef` that left the account open. */
-interface Step {
-  readonly delta: number;
-  readonly owed: number;
-  place: Place;
 }
 
 interface TouchRecord {
@@ -27,8 +22,36 @@ interface TouchRecord {
   place: Place;
 }
 
-const STEPS_KEPT = 8;
+/** Of the unpaid references of an account, so many first and so many last keep their place. */
+const TAKES_KEPT = 8;
 const TOUCHES_KEPT = 8;
+
+/** Where the references beyond the first were taken that nothing has paid for. */
+class Takes {
+  places: Place[] = [];
+  /** Those in their middle whose place is not kept. */
+  dropped = 0;
+
+  take(place: Place): void {
+    this.places.push(place);
+    // The first and the last are kept: the middle of a long history is the least telling.
+    if (this.places.length <= 2 * TAKES_KEPT) return;
+    this.places.splice(TAKES_KEPT, 1);
+    this.dropped++;
+  }
+
+  /** A payment is for the newest reference that is not paid. */
+  pay(): void {
+    if (this.dropped > 0 && this.places.length === TAKES_KEPT) this.dropped--;
+    else this.places.pop();
+  }
+}
+
+/** Where the account was last moved, and on a resource where it was revoked. */
+interface Ends {
+  moved?: Place;
+  revoked?: Place;
+}
 
 /** What only some records have: an object of its own, so that the others stay small. */
 export class More {
@@ -46,7 +69,8 @@ export class More {
   firstClosed: Account | undefined = undefined;
   /** The test or body that opened the account. */
   scope: object | undefined = undefined;
-  steps: Step[] | undefined = undefined;
+  takes: Takes | undefined = undefined;
+  ends: Ends | undefined = undefined;
   touches: TouchRecord[] | undefined = undefined;
   touchesDropped = 0;
   /** Of an exclusive kind: the value, if it is no object. */
@@ -107,6 +131,8 @@ export class Account implements ResourceRecord, AccountRecord {
 
   account(handle: object, holder: string | undefined): AccountRecord {
     const fresh = this.at < 0;
+    // Stringified now, and before anything is counted: what is kept must not reach anything.
+    const name = holder === undefined ? undefined : textOf(holder, "holder");
     const account = fresh ? this : new Account(this.family, this.label, ++this.family.detector.lastId, this);
     if (!fresh) {
       const more = this.rich();
@@ -116,12 +142,11 @@ export class Account implements ResourceRecord, AccountRecord {
     }
     account.owed = 1;
     account.at = ticks();
-    // Stringified now: what is kept must not reach anything.
-    if (holder !== undefined) account.holder = String(holder);
+    account.holder = name;
     if (fresh && account.more !== undefined) account.more.refs += 1;
     const { detector } = this.family;
     // Captured here: every call deeper is one more frame to capture.
-    account.opened = capture(detector.session, fresh ? "openLimit" : "dupLimit");
+    account.opened = capture(detector.recording, fresh ? "openLimit" : "dupLimit");
     detector.opened(account, handle);
     const firstOwner = account.more?.firstOwner;
     if (firstOwner !== undefined) {
@@ -139,6 +164,7 @@ export class Account implements ResourceRecord, AccountRecord {
       if (others.length > 0) family.primitiveOwners.set(more?.value, others);
       else family.primitiveOwners.delete(more?.value);
     }
+    if (more !== undefined) more.value = undefined;
     const ended = this.owed > 0 ? this.rich() : more;
     if (ended !== undefined) {
       ended.settle = undefined;
@@ -152,13 +178,15 @@ export class Account implements ResourceRecord, AccountRecord {
     this.owed += delta;
     resource.refs += delta;
     if (delta > 0) resource.taken++;
-    const place = capture(this.family.detector.session, "closeLimit");
+    if (delta < 0) {
+      this.more?.takes?.pay();
+      return;
+    }
+    const place = capture(this.family.detector.recording, "closeLimit");
     if (place === undefined) return;
     const more = this.rich();
-    more.steps ??= [];
-    // The first and the last are kept: the middle of a long history is the least telling.
-    if (more.steps.length >= 2 * STEPS_KEPT) more.steps.splice(STEPS_KEPT, 1);
-    more.steps.push({ delta, owed: this.owed, place });
+    more.takes ??= new Takes();
+    more.takes.take(place);
     this.family.detector.awaitReading(this);
   }
 
@@ -169,14 +197,30 @@ export class Account implements ResourceRecord, AccountRecord {
     resource.firstClosed ??= this;
     more.by = this.holder ?? (more.context?.current.ended ? "the end of its context" : undefined);
     // A context pays some calls further down.
-    more.closed = capture(this.family.detector.session, more.context === undefined ? "closeLimit" : "endLimit");
+    more.closed = capture(this.family.detector.recording, more.context === undefined ? "closeLimit" : "endLimit");
     this.owed = 0;
     this.family.detector.closed(this);
   }
 
   moved(to: object): void {
     if (this.more !== undefined) this.more.context = undefined;
+    this.ended("moved");
     this.family.detector.movedTo(this, to);
+  }
+
+  revoked(): void {
+    this.ended("revoked");
+  }
+
+  /** Writes down where somebody else than the holder has ended its use of the handle. */
+  ended(how: "moved" | "revoked"): void {
+    const { detector } = this.family;
+    const place = capture(detector.recording, "closeLimit");
+    if (place === undefined) return;
+    const more = this.rich();
+    more.ends ??= {};
+    more.ends[how] = place;
+    detector.awaitReading(this);
   }
 
   owned(context: ContextRecord | undefined): void {
@@ -195,9 +239,15 @@ export class Account implements ResourceRecord, AccountRecord {
     message: string,
     facts: F,
   ): E {
+    const { detector } = this.family;
+    // Not the error's own stack: that begins with a message, which may look like one.
+    const place = capture(detector.recording, "openLimit") ?? new Error();
     const sites = this.sites();
-    const error = new Refusal(withSites(message, sites), { ...facts, ...sites });
-    this.family.detector.misused(this, error);
+    const moved = Refusal.name === "MovedError" ? this.more?.ends?.moved : undefined;
+    const revoked = Refusal.name === "RevokedError" ? this.first.more?.ends?.revoked : undefined;
+    const ends = { moved: siteOf(moved)?.brief, revoked: siteOf(revoked)?.brief };
+    const error = new Refusal(withSites(message, { ...sites, ...ends }), { ...facts, ...sites });
+    detector.misused(this, error, place);
     return error;
   }
 
@@ -211,12 +261,13 @@ export class Account implements ResourceRecord, AccountRecord {
       more.touchesDropped += touches.length - thin.length;
       more.touches = thin;
     }
-    more.touches.push({ hint, place: capture(this.family.detector.session, "closeLimit") });
+    more.touches.push({ hint, place: capture(this.family.detector.recording, "closeLimit") });
     this.family.detector.awaitReading(this);
   }
 
   sites(): Sites {
     this.read();
+    this.first.read();
     const { opened, more } = this;
     const closed = this.owed === 0 ? more?.closed : undefined;
     const forgotten = closed === GONE || (this.owed === 0 && more === undefined && this.at >= 0);
@@ -235,7 +286,10 @@ export class Account implements ResourceRecord, AccountRecord {
     if (more === undefined) return;
     more.pending = false;
     more.closed = detector.read(more.closed);
-    for (const step of more.steps ?? []) step.place = detector.read(step.place);
+    const { takes, ends } = more;
+    if (takes !== undefined) takes.places = takes.places.map((place) => detector.read(place));
+    if (ends?.moved !== undefined) ends.moved = detector.read(ends.moved);
+    if (ends?.revoked !== undefined) ends.revoked = detector.read(ends.revoked);
     for (const touch of more.touches ?? []) touch.place = detector.read(touch.place);
   }
 
@@ -248,10 +302,10 @@ export class Account implements ResourceRecord, AccountRecord {
   forget(): void {
     if (this.opened instanceof Error) this.opened = undefined;
     const { more } = this;
-    // What it says of the resource is needed for as long as others hold that.
-    const held = this.first === this && more !== undefined && more.refs > 0;
-    if (!held) this.more = undefined;
-    else Object.assign(more, { closed: GONE, by: undefined, steps: undefined, touches: undefined });
+    // What it says of the resource is needed for as long as others hold that, and until it is freed.
+    const needed = this.first === this && more !== undefined && (more.refs > 0 || more.value !== undefined);
+    if (!needed) this.more = undefined;
+    else Object.assign(more, { closed: GONE, by: undefined, takes: undefined, touches: undefined });
   }
 
   get site(): Site {

@@ -19,7 +19,7 @@ export class Context implements ContextRecord {
   constructor(detector: Detector, id: number) {
     this.detector = detector;
     this.id = id;
-    this.opened = capture(detector.session, "openLimit");
+    this.opened = capture(detector.recording, "openLimit");
     if (this.opened !== undefined) detector.awaitReading(this);
   }
 

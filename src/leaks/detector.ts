@@ -1,11 +1,12 @@
-import { warn } from "../account";
+import { isThenable, named, warn } from "../account";
+import { reasonOf } from "../errors";
 import { realm } from "../tracker";
 import type { Account, Family } from "./account-record";
 import { soon } from "./clock";
 import type { Context } from "./context-record";
 import { Finds } from "./finds";
-import { leakOf } from "./leak";
-import type { Session } from "./session";
+import { accountsOf, leakOf, suppressible } from "./leak";
+import type { Session, Suppressible } from "./session";
 import { type Place, type Site, SiteTable } from "./sites";
 import type { Leak } from "./types";
 import { emitLeaks } from "./warnings";
@@ -42,25 +43,28 @@ interface Collectable {
 export class Detector {
   readonly sites = new SiteTable();
   readonly registry = new FinalizationRegistry<Collectable>((held) => this.#collected(held));
+  /** Whose settings count: the program's newest. */
   session: Session | undefined = undefined;
+  /** Who says how much is recorded: that one, or a firm one that asks for more. */
+  recording: Session | undefined = undefined;
   /** Every session that was started and has not ended, the newest last. */
   sessions: Session[] = [];
   observer: Observer | undefined = undefined;
   scopes: Scopes | undefined = undefined;
   /** The tracking that tests have switched on for themselves, and how many of them are under way. */
-  tests: { readonly session: Session | undefined; users: number; readonly stop: () => void } | undefined = undefined;
+  tests: { users: number; readonly stop: () => void } | undefined = undefined;
   head: Account | undefined = undefined;
   tail: Account | undefined = undefined;
-  live = 0;
   lastId = 0;
   /** The newest record when tracking began: reports are about what was opened later. */
   since = 0;
-  /** Hears of every account that was dropped. */
-  onDropped: ((account: Account) => void) | undefined = undefined;
-  /** Open resources of defined kinds when tracking was switched on */
+  /** Hear of every account that was dropped. */
+  readonly onDropped = new Set<(account: Account) => void>();
+  /** Open resources of defined kinds that were opened before they would have been recorded. */
   openedBefore = 0;
   readonly #finds = new Finds();
-  #families = new Map<string, Family>();
+  readonly #families = new Map<string, Family>();
+  #mostFamilies = FAMILIES_KEPT;
   #pending: (Account | Context)[] = [];
   #reading = false;
   #quarantine: (Account | undefined)[] = [];
@@ -77,11 +81,22 @@ export class Detector {
   family(kind: string): Family {
     let family = this.#families.get(kind);
     if (family === undefined) {
-      family = { kind, detector: this, owners: new WeakMap(), primitiveOwners: new Map() };
-      if (this.#families.size >= FAMILIES_KEPT) this.#families.clear();
+      family = { kind, detector: this, live: 0, owners: new WeakMap(), primitiveOwners: new Map() };
+      if (this.#families.size >= this.#mostFamilies) this.#forgetFamilies();
       this.#families.set(kind, family);
     }
     return family;
+  }
+
+  /** Those with open accounts stay: they know who owns what. */
+  #forgetFamilies(): void {
+    for (const [kind, { live }] of this.#families) if (live === 0) this.#families.delete(kind);
+    this.#mostFamilies = Math.max(FAMILIES_KEPT, 2 * this.#families.size);
+  }
+
+  /** See {@link Session.patience}. */
+  patience(kind: string): number {
+    return this.session?.patience(kind) ?? Infinity;
   }
 
   /** What was found since the current session began. */
@@ -91,11 +106,11 @@ export class Detector {
 
   read(place: Place): Place {
     if (!(place instanceof Error)) return place;
-    const { session } = this;
-    return session === undefined ? this.#site(place) : session.timed(this.#site, place);
+    const { recording } = this;
+    return recording === undefined ? this.#site(place) : recording.timed(this.#site, place);
   }
 
-  readonly #site = (taken: Error): Site => this.sites.site(taken, this.session?.depth ?? 8);
+  readonly #site = (taken: Error): Site => this.sites.site(taken, this.recording?.depth ?? 8);
 
   opened(account: Account, handle: object): void {
     const scope = this.scopes?.current();
@@ -104,7 +119,7 @@ export class Detector {
     if (this.tail === undefined) this.head = account;
     else this.tail.next = account;
     this.tail = account;
-    this.live++;
+    account.family.live++;
     this.registry.register(handle, account, account);
     if (account.opened !== undefined) this.awaitReading(account);
     this.observer?.opened(account);
@@ -149,12 +164,12 @@ export class Detector {
     if (account.owed > 0) this.report([leakOf("escaped", account)]);
   }
 
-  misused(account: Account, error: Error): void {
+  misused(account: Account, error: Error, place: Error): void {
     const { code = "" } = error as { code?: string };
     const verdict = ["ERR_REFCOUNT", "ERR_LOAN"].includes(code) ? "over-released" : "use-after-free";
     account.read();
-    const site = this.read(error) as Site;
-    const leak = leakOf(verdict, account, { misuse: site });
+    const site = this.read(place) as Site;
+    const leak = leakOf(verdict, account, { misuse: site, code });
     if (!this.suppressed(leak)) this.#find(leak, site);
   }
 
@@ -203,13 +218,13 @@ export class Detector {
 
   /** Tells whoever listens, each leak once. */
   report(leaks: readonly Leak[]): void {
-    this.#tell(leaks.filter((leak) => !this.suppressed(leak)));
+    this.#tell(leaks.filter((leak) => !(ofOpen(leak) ? this.session?.suppression(leak) : this.suppressed(leak))));
   }
 
-  #tell(heard: readonly Leak[]): void {
+  /** @param older Of an account that was opened before tracking began: it is heard of, and is in no report. */
+  #tell(heard: readonly Leak[], older: ReadonlySet<Leak> = new Set()): void {
     for (const leak of heard) {
-      // What is said of an account that is still open is the report's while it is open, and no longer.
-      if (leak.verdict !== "escaped" && leak.verdict !== "held-too-long") this.#find(leak);
+      if (!ofOpen(leak) && !older.has(leak)) this.#find(leak);
       this.observer?.leaked(leak);
     }
     const onLeak = this.session?.onLeak;
@@ -220,14 +235,16 @@ export class Detector {
     }
     for (const leak of heard) {
       try {
-        onLeak(leak);
+        const told: unknown = onLeak(leak);
+        if (isThenable(told)) Promise.resolve(told).catch(warn);
       } catch (error) {
         warn(error);
       }
     }
   }
 
-  suppressed(leak: { kind: string; label: string; holder: string; opened: string }): boolean {
+  /** Whether nobody wants to hear of a leak; that is counted. */
+  suppressed(leak: Suppressible): boolean {
     return this.session?.suppresses(leak) ?? false;
   }
 
@@ -261,7 +278,7 @@ export class Detector {
     else next.prev = prev;
     account.prev = undefined;
     account.next = undefined;
-    this.live--;
+    account.family.live--;
   }
 
   /** One throw here would lose the rest of the batch on some runtimes. */
@@ -293,18 +310,22 @@ export class Detector {
     this.#contexts = [];
     this.#batch = [];
     const leaks: Leak[] = [];
+    const older = new Set<Leak>();
     const listed = new Set<Account>();
     const add = (leak: Leak, account: Account): void => {
       if (this.suppressed(leak)) return;
       leaks.push(leak);
+      if (account.id <= this.since) older.add(leak);
       const scope = account.more?.scope;
       if (scope !== undefined && this.scopes?.found(scope, leak)) this.#charged.add(leak);
     };
-    for (const [context, owned] of this.#ownedBy(contexts)) {
-      if (owned.length === 0) continue;
-      add(leakOf("dropped", owned[0] as Account, { context, owned }), owned[0] as Account);
-      for (const account of owned) listed.add(account);
+    for (const [context, all] of this.#ownedBy(contexts)) {
+      for (const account of all) listed.add(account);
+      const owned = all.filter((account) => !this.suppressed(suppressible(account)));
+      const [first] = owned;
+      if (first !== undefined) add(leakOf("dropped", first, { context, owned }), first);
     }
+    const accounts = accountsOf(this, batch);
     for (const account of batch) {
       const waited = this.#waiting.delete(account);
       if (account.owed === 0 || listed.has(account)) continue;
@@ -315,12 +336,13 @@ export class Detector {
         soon(() => this.dropped(account));
         continue;
       }
-      add(leakOf("dropped", account), account);
+      add(leakOf("dropped", account, { accounts: accounts.get(account.first) ?? [] }), account);
       listed.add(account);
     }
     for (const account of listed) this.#unlink(account);
-    this.#tell(leaks);
-    for (const account of listed) this.#settle(account);
+    this.#tell(leaks, older);
+    // Last in first out, as a context pays.
+    for (const account of [...listed].reverse()) this.#settle(account);
   }
 
   /** The open accounts of each context, in one walk: a batch may have thousands of contexts. */
@@ -336,7 +358,7 @@ export class Detector {
 
   /** Ends the record of a dropped account; its references are given back where that was asked for. */
   #settle(account: Account): void {
-    this.onDropped?.(account);
+    for (const call of this.onDropped) call(account);
     const { owed } = account;
     const resource = account.first.rich();
     resource.refs -= owed;
@@ -346,9 +368,15 @@ export class Detector {
     try {
       settle(owed);
     } catch (error) {
-      warn(error);
+      const what = named(account.family.kind, account.label);
+      warn(new Error(`Cannot free ${what}, which was dropped: ${reasonOf(error, "its free threw")}`, { cause: error }));
     }
   }
+}
+
+/** What is said of an account that is still open is the report's while it is open, and no longer. */
+function ofOpen({ verdict }: Leak): boolean {
+  return verdict === "escaped" || verdict === "held-too-long";
 }
 
 /** The realm's detector: one for however many copies of the library are loaded. */

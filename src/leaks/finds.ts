@@ -59,5 +59,12 @@ export class Finds {
   }
 }
 
+const MISUSE: readonly Verdict[] = ["over-released", "use-after-free", "two-owners"];
+
+/** Whether it is a wrong call, which leaves nothing open by itself. */
+export function isMisuse({ verdict }: { readonly verdict: Verdict }): boolean {
+  return MISUSE.includes(verdict);
+}
+
 /** The kind under which a dropped context is reported. */
 export const CONTEXT = "context";

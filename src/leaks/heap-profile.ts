@@ -1,3 +1,4 @@
+import { isMisuse } from "./finds";
 import { parseStack } from "./stack";
 import type { HeapProfile, HeapProfileNode, LeakGroup } from "./types";
 
@@ -10,10 +11,11 @@ interface Node {
 
 /**
  * The handles by call site, in the format of the V8 sampling heap profiler. A leaf's size is that of the handles opened
- * there; without any known sizes every handle counts as 1.
+ * there; unless all sizes are known every handle counts as 1. Wrong calls hold nothing, and are not in it.
  */
-export function heapProfile(groups: readonly LeakGroup[], unit?: "count" | "bytes"): HeapProfile {
-  const width = unit ?? (groups.some((group) => group.bytes > 0) ? "bytes" : "count");
+export function heapProfile(all: readonly LeakGroup[], unit?: "count" | "bytes"): HeapProfile {
+  const groups = all.filter((group) => !isMisuse(group));
+  const width = unit ?? (groups.every((group) => group.bytes > 0) ? "bytes" : "count");
   let ids = 0;
   const nodeOf = (functionName: string, url = "", line = 0, column = 0): Node => ({
     callFrame: { functionName, scriptId: "0", url, lineNumber: line - 1, columnNumber: column - 1 },

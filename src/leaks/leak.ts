@@ -1,8 +1,10 @@
 import type { Account } from "./account-record";
 import { ticks } from "./clock";
 import type { Context } from "./context-record";
+import type { Detector } from "./detector";
 import { CONTEXT } from "./finds";
 import { hintFor } from "./hints";
+import type { Suppressible } from "./session";
 import { type Place, type Site, siteOf } from "./sites";
 import { printLeak } from "./text";
 import type { Leak, LiveHandle, Touch, Verdict } from "./types";
@@ -33,10 +35,22 @@ export function factsOf(account: Account): LiveHandle {
   };
 }
 
+/** The others of them. */
+function siblings(account: Account, accounts: readonly Account[]): LiveHandle[] {
+  return accounts
+    .filter((other) => other !== account)
+    .slice(0, SIBLINGS_LISTED)
+    .map(factsOf);
+}
+
 interface Extra {
+  /** The open accounts on its resource, where they are known. */
+  readonly accounts?: readonly Account[];
   readonly givenBack?: boolean;
   /** Where the call was that is refused. */
   readonly misuse?: Site;
+  /** The code of that call's error. */
+  readonly code?: string;
   /** Who owned the value before. */
   readonly owner?: Account;
   readonly context?: Context;
@@ -46,18 +60,34 @@ interface Extra {
 const SIBLINGS_LISTED = 10;
 const SIBLINGS_LOOKED_AT = 10_000;
 
-/** The other open accounts on the resource. */
-function siblings(account: Account): LiveHandle[] {
-  const { first } = account;
-  const found: LiveHandle[] = [];
-  if (first.refs <= account.owed) return found;
-  let looked = 0;
-  for (let at = first.family.detector.head; at !== undefined && looked < SIBLINGS_LOOKED_AT; at = at.next, looked++) {
-    if (at.first !== first || at === account) continue;
-    found.push(factsOf(at));
-    if (found.length === SIBLINGS_LISTED) break;
+/** The open accounts on the resources of these, the oldest first, in one walk. */
+export function accountsOf(log: Detector, some: readonly Account[]): Map<Account, Account[]> {
+  const found = new Map<Account, Account[]>();
+  for (const { first, owed } of some) if (first.refs > owed) found.set(first, []);
+  for (let at = found.size > 0 ? log.head : undefined; at !== undefined; at = at.next) {
+    const accounts = found.get(at.first);
+    if (accounts !== undefined && accounts.length <= SIBLINGS_LISTED) accounts.push(at);
   }
   return found;
+}
+
+/** The same for one, without a walk over all that is open. */
+function accountsNear({ first, owed }: Account): Account[] {
+  const found: Account[] = [];
+  if (first.refs <= owed) return found;
+  let at = first.owed > 0 ? first : first.family.detector.head;
+  for (let looked = 0; at !== undefined && looked < SIBLINGS_LOOKED_AT; at = at.next, looked++) {
+    if (at.first === first) found.push(at);
+    if (found.length > SIBLINGS_LISTED) break;
+  }
+  return found;
+}
+
+/** What a suppression is compared with, without making a leak of the account. */
+export function suppressible(account: Account): Suppressible {
+  account.read();
+  const { family, label, holder = "", opened } = account;
+  return { kind: family.kind, label, holder, opened: textOf(opened) };
 }
 
 /** Where another account on the resource was closed, the first that was. */
@@ -71,22 +101,10 @@ function firstClose(account: Account): string {
   return [by, top].filter((part) => part !== undefined && part !== "").join(" at ");
 }
 
-/** The steps of the account that nothing has paid for, newest first counted against the pays: the unmatched `incrRef`s. */
-function unmatched(account: Account): string[] {
-  const open: string[] = [];
-  for (const { delta, place } of account.more?.steps ?? []) {
-    if (delta > 0) open.push(textOf(place));
-    else open.pop();
-  }
-  return open;
-}
+type Rest = Pick<Leak, "handles" | "first" | "givenBack" | "unmatched" | "unmatchedDropped">;
 
-function make(
-  verdict: Verdict,
-  facts: LiveHandle,
-  rest: Pick<Leak, "handles" | "first" | "givenBack" | "unmatched">,
-): Leak {
-  const leak: Leak = { verdict, ...facts, ...rest, hint: hintFor(verdict, facts.kind) };
+function make(verdict: Verdict, facts: LiveHandle, rest: Rest, code?: string): Leak {
+  const leak: Leak = { verdict, ...facts, ...rest, hint: hintFor(verdict, facts.kind, code) };
   return Object.defineProperty(leak, "toString", { value: () => printLeak(leak) });
 }
 
@@ -94,10 +112,16 @@ function make(
 export function leakOf(verdict: Verdict, account: Account, extra: Extra = {}): Leak {
   if (extra.context !== undefined) return contextLeak(extra.context, extra.owned ?? []);
   const facts = factsOf(account);
-  const rest = { handles: siblings(account), first: firstClose(account), givenBack: extra.givenBack ?? false };
+  const rest = {
+    handles: siblings(account, extra.accounts ?? accountsNear(account)),
+    first: firstClose(account),
+    givenBack: extra.givenBack ?? false,
+  };
   if (extra.owner !== undefined) rest.first = factsOf(extra.owner).opened;
   if (extra.misuse !== undefined) rest.first = account.sites().closed ?? "";
-  return make(verdict, facts, { ...rest, unmatched: unmatched(account) });
+  const takes = account.more?.takes;
+  const unmatched = (takes?.places ?? []).map(textOf);
+  return make(verdict, facts, { ...rest, unmatched, unmatchedDropped: takes?.dropped ?? 0 }, extra.code);
 }
 
 function contextLeak(context: Context, owned: readonly Account[]): Leak {
@@ -119,5 +143,5 @@ function contextLeak(context: Context, owned: readonly Account[]): Leak {
     touches: [],
     touchesDropped: 0,
   };
-  return make("dropped", facts, { handles, first: "", givenBack: false, unmatched: [] });
+  return make("dropped", facts, { handles, first: "", givenBack: false, unmatched: [], unmatchedDropped: 0 });
 }

@@ -20,7 +20,7 @@ export function checkOptions(options: TrackOptions): void {
     check(heldTooLong !== null, "heldTooLong in milliseconds", heldTooLong);
     for (const [kind, ms] of Object.entries(heldTooLong)) checkRange(`heldTooLong of "${kind}"`, ms, 0, Infinity);
   } else if (heldTooLong !== undefined) checkRange("heldTooLong", heldTooLong, 0, Infinity);
-  checkList("suppress to be a list of strings and expressions", suppress, isPattern);
+  checkList("suppress to be a list of non-empty strings and expressions", suppress, isPattern);
   if (typeof freeLeaked !== "boolean") {
     checkList("freeLeaked to be a list of kinds", freeLeaked, (kind) => typeof kind === "string");
   }
@@ -28,7 +28,9 @@ export function checkOptions(options: TrackOptions): void {
 
 /** Not `instanceof`: the expressions of another realm are as good. */
 function isPattern(item: unknown): boolean {
-  return typeof item === "string" || typeof (item as Partial<RegExp> | null)?.[Symbol.search] === "function";
+  return (
+    (typeof item === "string" && item !== "") || typeof (item as Partial<RegExp> | null)?.[Symbol.search] === "function"
+  );
 }
 
 function check(fits: boolean, expected: string, given: unknown): void {
@@ -38,7 +40,7 @@ function check(fits: boolean, expected: string, given: unknown): void {
 function checkRange(name: string, value: unknown, least: number, most: number, whole = false): void {
   if (typeof value !== "number" || !(value >= least && value <= most) || (whole && !Number.isInteger(value))) {
     throw new RangeError(
-      `Cannot track leaks: expected ${name} between ${least} and ${most}, received ${received(value)}`,
+      `Cannot track leaks: expected ${name} ${whole ? "to be a whole number " : ""}between ${least} and ${most}, received ${received(value)}`,
     );
   }
 }

@@ -2,9 +2,10 @@ import { count } from "../account";
 import type { Account } from "./account-record";
 import { cachedNow } from "./cached";
 import { type Detector, detector } from "./detector";
-import { Tally } from "./finds";
+import { isMisuse, Tally } from "./finds";
 import { heapProfile } from "./heap-profile";
 import { factsOf, leakOf } from "./leak";
+import type { Suppression } from "./session";
 import type { Site } from "./sites";
 import { stackTrouble } from "./stack";
 import { printGroups } from "./text";
@@ -15,8 +16,8 @@ export interface Selection {
   readonly accounts?: (account: Account) => boolean;
   /** Found before: what was dropped, and misuse. */
   readonly finds?: readonly LeakGroup[];
-  /** Said below the blind spots. */
-  readonly notes?: readonly string[];
+  /** How the reader comes by the report, for the command that shows more. */
+  readonly asked?: string;
 }
 
 const ORDER: readonly Verdict[] = [
@@ -45,9 +46,13 @@ function verdictOf(account: Account): Verdict {
   return account.more?.escaped ? "escaped" : "held";
 }
 
-/** Adds up the open accounts by verdict, kind and site, without an object for each. */
-function tallyLive(log: Detector, accounts: ((account: Account) => boolean) | undefined): Tally[] {
-  const suppresses = (log.session?.suppressions.length ?? 0) > 0;
+/**
+ * Adds up the open accounts by verdict, kind and site, without an object for each.
+ *
+ * @param left Counts those left out, which are not counted for good: they may be asked about again.
+ */
+function tallyLive(log: Detector, accounts: Selection["accounts"], left: Map<Suppression, number>): Tally[] {
+  const session = (log.session?.suppressions.length ?? 0) > 0 ? log.session : undefined;
   // By identity first, which is fast; the same text may be under two site objects.
   const bySite = new Map<Site, Map<string, Tally>>();
   const byText = new Map<string, Tally>();
@@ -56,9 +61,11 @@ function tallyLive(log: Detector, accounts: ((account: Account) => boolean) | un
     if (at.opened instanceof Error) at.read();
     const { kind } = at.family;
     const site = at.site;
-    if (suppresses) {
-      const { label, holder = "" } = at;
-      if (log.suppressed({ kind, label, holder, opened: site.text })) continue;
+    const { label, holder = "" } = at;
+    const suppression = session?.suppression({ kind, label, holder, opened: site.text });
+    if (suppression !== undefined) {
+      left.set(suppression, (left.get(suppression) ?? 0) + 1);
+      continue;
     }
     const verdict = verdictOf(at);
     const key = `${verdict} ${kind}`;
@@ -81,16 +88,21 @@ function tallyLive(log: Detector, accounts: ((account: Account) => boolean) | un
   return [...byText.values()];
 }
 
-function blindSpots(log: Detector): string[] {
+function blindSpots(log: Detector, left: ReadonlyMap<Suppression, number>): string[] {
   const spots: string[] = [];
-  const { session } = log;
-  if (session === undefined || session.level === "count") {
-    spots.push("leak tracking is off: nothing was recorded, and this is not a report of no leaks (call trackLeaks)");
+  const { session, recording } = log;
+  if (session === undefined || recording === undefined || recording.level === "count") {
+    spots.push(
+      recording === undefined
+        ? "leak tracking is off: nothing but kinds with watch: true is recorded, and this is not a report of no leaks (call trackLeaks)"
+        : 'leak tracking is at level "count": nothing but kinds with watch: true is recorded, and this is not a report of no leaks (ask for level "full")',
+    );
     return spots;
   }
-  if (session.level === "sampled") {
+  if (recording.level === "sampled") {
+    const percent = Number((recording.budget * 100).toPrecision(3));
     spots.push(
-      `level sampled: stacks may take ${session.budget * 100} % of the time, the counts are extrapolated from the samples, and contexts are not recorded`,
+      `level sampled: one resource of ${recording.interval} is recorded now, so that stacks take at most ${percent} % of the time; what the counts stand for is extrapolated, and contexts are not recorded`,
     );
   }
   if (log.openedBefore > 0) {
@@ -101,7 +113,9 @@ function blindSpots(log: Detector): string[] {
     spots.push(`Error.prepareStackTrace failed on ${count(stackTrouble.formatterFailed, "stack")}, printed unmapped`);
   }
   if (log.finds.forgotten > 0) spots.push(`${count(log.finds.forgotten, "older find")} are no longer kept`);
-  for (const { pattern, uses } of session.suppressions) {
+  for (const suppression of session.suppressions) {
+    const { pattern } = suppression;
+    const uses = suppression.uses + (left.get(suppression) ?? 0);
     spots.push(uses > 0 ? `suppressed by ${pattern}: ${uses}` : `suppression ${pattern} was of no use`);
   }
   return spots;
@@ -113,31 +127,33 @@ class Report implements LeakReport {
   readonly groups: readonly LeakGroup[];
   readonly cached: readonly Cached[];
   readonly blindSpots: readonly string[];
-  readonly #notes: readonly string[];
+  readonly #asked: string;
+  readonly #off: boolean;
 
   constructor(log: Detector, selection: Selection) {
-    this.level = log.session?.level ?? "count";
+    this.level = log.recording?.level ?? "count";
+    const left = new Map<Suppression, number>();
     const finds =
       selection.finds ?? [...log.finds.groups.values()].map((group) => ({ ...group, examples: [...group.examples] }));
-    this.groups = [...tallyLive(log, selection.accounts), ...finds].sort(compareGroups);
-    const total = this.groups.reduce((sum, group) => sum + group.count, 0);
-    const { session } = log;
-    this.total = session === undefined || session.level === "count" ? undefined : total;
+    this.groups = [...tallyLive(log, selection.accounts, left), ...finds].sort(compareGroups);
+    this.total = this.level === "count" ? undefined : sumOf(this.groups, "count");
     this.cached = cachedNow();
-    this.blindSpots = blindSpots(log);
-    this.#notes = selection.notes ?? [];
+    this.blindSpots = blindSpots(log, left);
+    this.#asked = selection.asked ?? "leakReport()";
+    this.#off = log.recording === undefined;
   }
 
   toString(): string {
-    const { total, groups } = this;
-    const found = `${count(total ?? 0, "leak")} in ${count(groups.length, "group")}`;
-    const parts = [`lastref: ${total === undefined ? "leak tracking is off" : `${found} (level ${this.level})`}`];
+    const { groups, level } = this;
+    const nothing = this.#off ? "leak tracking is off" : 'leak tracking is at level "count"';
+    const headline = level === "count" && groups.length === 0 ? nothing : `${found(groups)} (level ${level})`;
+    const parts = [`lastref: ${headline}`];
     if (groups.length > 0) parts.push(printGroups(groups));
     const cached = this.cached.map(({ kind, count }) => `${count} ${kind}`).join(", ");
     const kept = cached === "" ? [] : [`cached by maps, held by nobody: ${cached}`];
-    const remarks = [...this.#notes, ...kept, ...this.blindSpots.map((spot) => `not seen: ${spot}`)];
+    const remarks = [...kept, ...this.blindSpots.map((spot) => `not seen: ${spot}`)];
     if (remarks.length > 0) parts.push(remarks.join("\n"));
-    if (groups.length > 0) parts.push(`more: ${moreWith(this.level)}`);
+    if (groups.length > 0) parts.push(`more: ${moreWith(level, this.#asked)}`);
     return parts.join("\n\n");
   }
 
@@ -151,9 +167,26 @@ class Report implements LeakReport {
   }
 }
 
-function moreWith(level: Level): string {
+function sumOf(groups: readonly LeakGroup[], of: "count" | "estimate"): number {
+  return groups.reduce((sum, group) => sum + group[of], 0);
+}
+
+/** `2 leaks and 1 misuse in 3 groups`: a wrong call leaves nothing open by itself. */
+function found(groups: readonly LeakGroup[]): string {
+  const leaks = groups.filter((group) => !isMisuse(group));
+  const [seen, estimate] = [sumOf(leaks, "count"), sumOf(leaks, "estimate")];
+  const misuses = sumOf(groups, "count") - seen;
+  return [
+    count(seen, "leak"),
+    estimate > seen ? `, standing for about ${estimate},` : "",
+    misuses > 0 ? ` and ${count(misuses, "misuse")}` : "",
+    ` in ${count(groups.length, "group")}`,
+  ].join("");
+}
+
+function moreWith(level: Level, asked: string): string {
   return level === "full"
-    ? "write leakReport().toHeapProfile() to a file leaks.heapprofile and open it in Chrome DevTools or VS Code"
+    ? `write ${asked}.toHeapProfile() to a file leaks.heapprofile and open it in Chrome DevTools or VS Code`
     : "LASTREF_LEAKS=full node --import lastref/register app.js";
 }
 

@@ -4,15 +4,27 @@ import { checkOptions } from "./options";
 import { CLOSE_FRAMES, type Depths, DUP_FRAMES, END_FRAMES, OPEN_FRAMES } from "./stack";
 import type { Leak, Level, TrackOptions } from "./types";
 
+/** What a pattern of `suppress` is compared with. */
+export interface Suppressible {
+  readonly kind: string;
+  readonly label: string;
+  readonly holder: string;
+  readonly opened: string;
+}
+
 /** A pattern of `suppress`, and how often it was of use. */
 export interface Suppression {
   readonly pattern: string | RegExp;
   uses: number;
 }
 
+const LEVELS: readonly Level[] = ["count", "sampled", "full"];
+
 /** The settings of one `trackLeaks`, from then until it is disposed of. */
 export class Session implements Depths {
   readonly level: Level;
+  /** Of a test helper or of `LASTREF_LEAKS`: what the program tracks meanwhile does not record less. */
+  readonly firm: boolean;
   readonly onLeak: ((leak: Leak) => void) | undefined;
   readonly depth: number;
   readonly openLimit: number = 0;
@@ -27,11 +39,15 @@ export class Session implements Depths {
   readonly #heldTooLong: TrackOptions["heldTooLong"];
   readonly #freeLeaked: TrackOptions["freeLeaked"];
   spent = 0;
+  /** Of how many resources one is recorded at level `sampled`, lately. */
+  interval = 1;
 
-  constructor(options: TrackOptions) {
+  constructor(options: TrackOptions, firm = false) {
     checkOptions(options);
+    this.firm = firm;
     const { level = "full", stackDepth = 8, budget = 0.005, quarantine = 1024, suppress = [] } = options;
-    this.level = level;
+    // Without a budget nothing is ever sampled, and that is to be said.
+    this.level = level === "sampled" && budget === 0 ? "count" : level;
     this.budgeted = level === "sampled";
     this.onLeak = options.onLeak;
     this.depth = stackDepth;
@@ -44,7 +60,7 @@ export class Session implements Depths {
     }
     this.budget = budget;
     this.quarantine = quarantine;
-    this.suppressions = suppress.map((pattern) => ({ pattern, uses: 0 }));
+    this.suppressions = suppress.map((pattern) => ({ pattern: copyOf(pattern), uses: 0 }));
     this.#heldTooLong = options.heldTooLong;
     this.#freeLeaked = options.freeLeaked;
   }
@@ -76,17 +92,29 @@ export class Session implements Depths {
     return typeof limit === "object" ? Math.min(...Object.values(limit)) : (limit ?? Infinity);
   }
 
-  suppresses(leak: { kind: string; label: string; holder: string; opened: string }): boolean {
-    for (const suppression of this.suppressions) {
-      const { pattern } = suppression;
-      const texts = [leak.kind, leak.label, leak.holder, leak.opened];
-      const matches = texts.some((text) =>
-        typeof pattern === "string" ? text.includes(pattern) : text.search(pattern) >= 0,
-      );
-      if (!matches) continue;
-      suppression.uses++;
-      return true;
-    }
-    return false;
+  /** Whether this one records more than the other. */
+  outranks(other: Session): boolean {
+    return LEVELS.indexOf(this.level) > LEVELS.indexOf(other.level);
   }
+
+  /** The first suppression that a leak falls under. */
+  suppression({ kind, label, holder, opened }: Suppressible): Suppression | undefined {
+    return this.suppressions.find(({ pattern }) =>
+      [kind, label, holder, opened].some((text) =>
+        typeof pattern === "string" ? text.includes(pattern) : text.search(pattern) >= 0,
+      ),
+    );
+  }
+
+  /** Whether a leak is suppressed, counting that. */
+  suppresses(leak: Suppressible): boolean {
+    const suppression = this.suppression(leak);
+    if (suppression !== undefined) suppression.uses++;
+    return suppression !== undefined;
+  }
+}
+
+/** A search writes to the expression that it is made with, which may be frozen. */
+function copyOf(pattern: string | RegExp): string | RegExp {
+  return pattern instanceof RegExp ? new RegExp(pattern) : pattern;
 }

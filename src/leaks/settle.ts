@@ -1,3 +1,4 @@
+import type { Account } from "./account-record";
 import { pause } from "./clock";
 import { detector } from "./detector";
 
@@ -56,12 +57,23 @@ export async function collectAll(): Promise<void> {
  * @returns A promise that rejects where collection cannot be asked for or seen; it never resolves without having seen it.
  */
 export async function settle(): Promise<void> {
-  const { finds } = detector();
-  let before: number;
+  const log = detector();
   // What is resumed in this turn may still open, drop or give back.
   await pause();
-  do {
-    before = finds.total;
-    await collectAll();
-  } while (finds.total !== before);
+  // What is opened later is not waited for: a program that goes on leaking would never settle.
+  const last = log.lastId;
+  let found = 0;
+  const count = ({ id }: Account): void => {
+    if (id <= last) found++;
+  };
+  log.onDropped.add(count);
+  try {
+    let before: number;
+    do {
+      before = found;
+      await collectAll();
+    } while (found !== before);
+  } finally {
+    log.onDropped.delete(count);
+  }
 }

@@ -1,3 +1,4 @@
+import type { Account } from "./account-record";
 import { detector } from "./detector";
 import type { Growth, Snapshot } from "./types";
 
@@ -13,13 +14,13 @@ const COUNTS = Symbol.for("lastref.counts.v1");
 
 class Counts implements Snapshot {
   declare readonly [COUNTS]: ReadonlyMap<string, Count>;
-  readonly total: number;
+  readonly total: number | undefined;
 
-  constructor(counts: ReadonlyMap<string, Count>) {
+  constructor(counts: ReadonlyMap<string, Count>, tracked: boolean) {
     Object.defineProperty(this, COUNTS, { value: counts });
     let total = 0;
     for (const { count } of counts.values()) total += count;
-    this.total = total;
+    this.total = tracked ? total : undefined;
   }
 
   diff(earlier: Snapshot): Growth[] {
@@ -54,6 +55,11 @@ class Counts implements Snapshot {
  * ```
  */
 export function takeSnapshot(): Snapshot {
+  return snapshotOf(() => true);
+}
+
+/** A snapshot of some of the accounts. */
+export function snapshotOf(accounts: (account: Account) => boolean): Snapshot {
   const log = detector();
   const counts = new Map<string, Count>();
   const add = (kind: string, site: string, more: number, bytes: number): void => {
@@ -66,9 +72,10 @@ export function takeSnapshot(): Snapshot {
     }
   };
   for (let at = log.head; at !== undefined; at = at.next) {
+    if (!accounts(at)) continue;
     if (at.opened instanceof Error) at.read();
     const { more } = at.first;
     add(at.family.kind, at.site.text, more?.weight ?? 1, more?.bytes ?? 0);
   }
-  return new Counts(counts);
+  return new Counts(counts, (log.recording?.level ?? "count") !== "count");
 }

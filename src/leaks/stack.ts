@@ -129,7 +129,7 @@ export interface Frame {
   readonly column: number;
 }
 
-const V8_FRAME = /^\s+at (?:(?:async )?(.*?) \()?(.*?)(?::(\d+))?(?::(\d+))?\)?$/;
+const V8_FRAME = /^\s+at (?:async (?!\())?(?:(.*?) \((?=.*\)$))?(.*?)(?::(\d+))?(?::(\d+))?\)?$/;
 const OTHER_FRAME = /^(.*?)@(.*?)(?::(\d+))?(?::(\d+))?$/;
 
 /** The frames of a stack's text, the engine's own left out. */
@@ -139,9 +139,10 @@ export function parseStack(text: string): Frame[] {
     const parts = V8_FRAME.exec(line) ?? (line.includes("@") && !line.startsWith(" ") ? OTHER_FRAME.exec(line) : null);
     if (parts === null) continue;
     const [, name = "", file = "", row = "0", column = "0"] = parts;
-    if (file === "" || file === "native" || /^(<anonymous>|node:|bun:|ext:|\[native)/.test(file)) continue;
+    // "index 0" is the place of a promise in Promise.all.
+    if (file === "" || file === "native" || /^(<anonymous>|node:|bun:|ext:|\[native|index \d+$)/.test(file)) continue;
     frames.push({
-      name: name.replace(/^async /, "").replace(/^<anonymous>$/, ""),
+      name: name === "<anonymous>" ? "" : name,
       file: pathOf(file),
       line: Number(row),
       column: Number(column),

@@ -1,4 +1,5 @@
 import { count, named } from "../account";
+import { reasonOf } from "../errors";
 import type { Sites } from "../tracker";
 import { CONTEXT } from "./finds";
 import type { Leak, LeakGroup, LiveHandle } from "./types";
@@ -18,10 +19,27 @@ function field(name: string, text: string): string {
   return `  ${name.padEnd(COLUMN)}${text.replaceAll("\n", `\n  ${" ".repeat(COLUMN)}`)}`;
 }
 
+/** Whatever was given as a name, as a string; one that cannot be had says so. */
+export function textOf(given: unknown, what: string): string {
+  try {
+    return String(given);
+  } catch (error) {
+    return `(no ${what}: ${reasonOf(error, "it could not be made a string")})`;
+  }
+}
+
+/** Where an account's use was ended by somebody else than its holder. */
+interface Ends {
+  readonly moved?: string | undefined;
+  readonly revoked?: string | undefined;
+}
+
 /** The message of a refused call, with where its account was opened and closed, as far as that was written down. */
-export function withSites(message: string, { opened, closed, by }: Sites): string {
+export function withSites(message: string, { opened, closed, by, moved, revoked }: Sites & Ends): string {
   const lines = [message];
   if (opened) lines.push(`  opened: ${opened}`);
+  if (moved) lines.push(`  moved: ${moved}`);
+  if (revoked) lines.push(`  revoked: ${revoked}`);
   if (closed) lines.push(`  given back first: ${closed}`);
   if (by) lines.push(`  by: ${by}`);
   return lines.join("\n");
@@ -59,9 +77,13 @@ function details(leak: Leak, site: string): string[] {
     if (leak.handles.length > shown.length) lines.push(field("", `and ${leak.handles.length - shown.length} more`));
   } else if (!misuse) {
     lines.push(holderLine(leak, "held by"));
-    for (const handle of leak.handles.slice(0, HANDLES_PRINTED)) lines.push(holderLine(handle, "also held by"));
+    const shown = leak.handles.slice(0, HANDLES_PRINTED);
+    for (const handle of shown) lines.push(holderLine(handle, "also held by"));
+    const others = shown.reduce((left, { owed }) => left - owed, leak.refCount - leak.owed);
+    if (others > 0) lines.push(field("", `and others, which owe ${others}`));
   }
-  for (const step of leak.unmatched) lines.push(field("unpaid incrRef", topOf(step)));
+  for (const site of leak.unmatched) lines.push(field("unpaid incrRef", topOf(site)));
+  if (leak.unmatchedDropped > 0) lines.push(field("", `and ${leak.unmatchedDropped} more, whose place is not kept`));
   const last = leak.touches.at(-1);
   if (last !== undefined) {
     const at = last.site === "" ? "" : ` at ${topOf(last.site)}`;

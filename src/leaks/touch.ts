@@ -1,7 +1,8 @@
 import { AsyncHandleImpl } from "../async-handle";
-import { checkObject, reasonOf } from "../errors";
+import { checkObject } from "../errors";
 import { HandleImpl } from "../handle";
 import type { Account } from "./account-record";
+import { textOf } from "./text";
 
 /**
  * Writes down that an account was seen here, for the report on it ("last touch", as Netty's `touch`). The first and the
@@ -14,13 +15,5 @@ export function touch(handle: object, hint: unknown): void {
   checkObject("touch", handle, "a handle");
   // Every record is the detector's own, of whichever copy of the library.
   const record = HandleImpl.record(AsyncHandleImpl.account(handle) ?? handle) as Account | undefined;
-  if (record !== undefined && record.owed > 0) record.touch(hintText(hint));
-}
-
-function hintText(hint: unknown): string {
-  try {
-    return String(hint);
-  } catch (error) {
-    return `(no hint: ${reasonOf(error, "it could not be made a string")})`;
-  }
+  if (record !== undefined && record.owed > 0) record.touch(textOf(hint, "hint"));
 }

@@ -13,11 +13,9 @@ const RAREST = 2 ** 24;
 export class FullTracker implements Tracker {
   readonly adopts = true;
   readonly #log: Detector;
-  readonly #session: Session;
 
-  constructor(log: Detector, session: Session) {
+  constructor(log: Detector) {
     this.#log = log;
-    this.#session = session;
   }
 
   wants(): boolean {
@@ -25,15 +23,15 @@ export class FullTracker implements Tracker {
   }
 
   opened(facts: ResourceFacts): Account {
-    return begin(this.#log, this.#session, facts, 1);
+    return begin(this.#log, facts, 1);
   }
 
   here(): OpenedThere {
-    return openedAt(this.#log, capture(this.#session, "openLimit"));
+    return openedAt(this.#log, capture(this.#log.recording, "openLimit"));
   }
 
   patience(kind: string): number {
-    return this.#session.patience(kind);
+    return this.#log.patience(kind);
   }
 
   context(context: object): Context {
@@ -55,7 +53,6 @@ export class SampledTracker implements Tracker {
   readonly #session: Session;
   readonly #random: () => number;
   #left = 1;
-  #interval = 1;
   #weight = 1;
   #drawn = 0;
   #at = elapsed();
@@ -85,7 +82,7 @@ export class SampledTracker implements Tracker {
   }
 
   patience(kind: string): number {
-    return this.#session.patience(kind);
+    return this.#log.patience(kind);
   }
 
   /** Opens something of which it was decided before whether it is recorded, and for how many it stands. */
@@ -115,19 +112,21 @@ export class SampledTracker implements Tracker {
     const cost = spent - this.#spent;
     const allowed = (now - this.#at) * budget;
     // Doubled or halved until the costs of the last sample fit the time since: the average settles on the budget.
-    if (cost > allowed) this.#interval = Math.min(RAREST, this.#interval * 2);
-    else if (cost * 2 < allowed) this.#interval = Math.max(1, this.#interval / 2);
+    let { interval } = this.#session;
+    if (cost > allowed) interval = Math.min(RAREST, interval * 2);
+    else if (cost * 2 < allowed) interval = Math.max(1, interval / 2);
+    this.#session.interval = interval;
     this.#at = now;
     this.#spent = spent;
-    this.#weight = this.#interval;
-    this.#left = 1 + Math.floor(this.#random() * (2 * this.#interval - 1));
-    return budget > 0;
+    this.#weight = interval;
+    this.#left = 1 + Math.floor(this.#random() * (2 * interval - 1));
+    return true;
   }
 
   opened(facts: ResourceFacts): Account {
     const weight = this.#drawn;
     this.#drawn = 0;
-    return begin(this.#log, this.#session, facts, facts.kind.watch ? 1 : weight);
+    return begin(this.#log, facts, facts.kind.watch ? 1 : weight);
   }
 
   context(): undefined {
@@ -162,7 +161,7 @@ export class WatchTracker implements Tracker {
   }
 
   opened(facts: ResourceFacts): Account {
-    return begin(this.#log, this.#log.session, facts, 1);
+    return begin(this.#log, facts, 1);
   }
 
   context(): undefined {
@@ -170,7 +169,7 @@ export class WatchTracker implements Tracker {
   }
 }
 
-function begin(log: Detector, session: Session | undefined, facts: ResourceFacts, weight: number): Account {
+function begin(log: Detector, facts: ResourceFacts, weight: number): Account {
   const { kind, bytes, count, value } = facts;
   const family = log.family(kind.name);
   const account = new Account(family, facts.label, ++log.lastId);
@@ -181,8 +180,8 @@ function begin(log: Detector, session: Session | undefined, facts: ResourceFacts
     more.refs += count - 1;
     more.taken += count - 1;
   }
-  if (session?.frees(kind.name)) account.rich().settle = (owed) => facts.settle(owed);
-  if (kind.exclusive && session?.level === "full") claim(account, value);
+  if (log.session?.frees(kind.name)) account.rich().settle = (owed) => facts.settle(owed);
+  if (kind.exclusive && log.recording?.level === "full") claim(account, value);
   return account;
 }
 

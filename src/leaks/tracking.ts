@@ -1,11 +1,12 @@
 import { realm } from "../tracker";
+import type { Account } from "./account-record";
 import { definedKinds } from "./cached";
 import { every, ticks } from "./clock";
 import { type Detector, detector } from "./detector";
-import { leakOf } from "./leak";
+import { accountsOf, leakOf } from "./leak";
 import { Session } from "./session";
 import { FullTracker, SampledTracker, WatchTracker } from "./trackers";
-import type { Leak, TrackOptions } from "./types";
+import type { TrackOptions } from "./types";
 
 /**
  * Switches leak tracking on, until what it returns is disposed of; then what was before goes on.
@@ -26,8 +27,13 @@ import type { Leak, TrackOptions } from "./types";
  * ```
  */
 export function trackLeaks(options: TrackOptions = {}): Disposable {
+  return track(options);
+}
+
+/** @param firm Nothing that is tracked meanwhile records less; see {@link Session.firm}. */
+export function track(options: TrackOptions, firm = false): Disposable {
   const log = detector();
-  const session = new Session(options);
+  const session = new Session(options, firm);
   log.sessions.push(session);
   activate(log);
   let over = false;
@@ -42,20 +48,27 @@ export function trackLeaks(options: TrackOptions = {}): Disposable {
 
 let stopSweeping: (() => void) | undefined;
 
-/** Makes the newest session the one that counts. */
+/** Makes the settings of the program's newest session those that count; what is recorded is what the most thorough asks for. */
 function activate(log: Detector): void {
-  const session = log.sessions.at(-1);
-  const before = log.session;
-  if (before !== undefined && before.quarantine !== session?.quarantine) log.resetQuarantine();
+  const session = log.sessions.findLast(({ firm }) => !firm) ?? log.sessions.at(-1);
+  let recording = session;
+  for (const other of log.sessions) {
+    if (recording !== undefined && other.firm && other.outranks(recording)) recording = other;
+  }
+  const before = log.recording;
+  if (log.session !== undefined && log.session.quarantine !== session?.quarantine) log.resetQuarantine();
   if (before === undefined) {
     log.since = log.lastId;
     log.openedBefore = openNow();
-  } else if (before.level === "count") log.openedBefore = Math.max(0, openNow() - log.live);
+  } else if (before.level !== "full") log.openedBefore = Math.max(0, openNow() - recordedNow(log));
   if (session === undefined) log.since = 0;
   log.readAll();
   log.session = session;
-  if (session === undefined || session.level === "count") realm.tracker = undefined;
-  else realm.tracker = session.level === "full" ? new FullTracker(log, session) : new SampledTracker(log, session);
+  if (recording !== before) {
+    log.recording = recording;
+    if (recording === undefined || recording.level === "count") realm.tracker = undefined;
+    else realm.tracker = recording.level === "full" ? new FullTracker(log) : new SampledTracker(log, recording);
+  }
   stopSweeping?.();
   stopSweeping = undefined;
   const least = session?.leastPatience ?? Infinity;
@@ -72,17 +85,27 @@ function openNow(): number {
   return open;
 }
 
+/** Those of them that are recorded. */
+function recordedNow(log: Detector): number {
+  const names = new Set(definedKinds().map(({ name }) => name));
+  const resources = new Set<Account>();
+  for (let at = log.head; at !== undefined; at = at.next) if (names.has(at.family.kind)) resources.add(at.first);
+  return resources.size;
+}
+
 /** Reports the accounts that have been open for too long, the oldest first. */
 function sweep(log: Detector): void {
   const { session } = log;
   if (session === undefined) return;
   const now = ticks();
   const least = session.leastPatience;
-  const late: Leak[] = [];
+  const late: Account[] = [];
   for (let at = log.head; at !== undefined && now - at.at >= least; at = at.next) {
     if (at.more?.heldTooLong || now - at.at < session.patience(at.family.kind)) continue;
     at.rich().heldTooLong = true;
-    late.push(leakOf("held-too-long", at));
+    late.push(at);
   }
-  if (late.length > 0) log.report(late);
+  if (late.length === 0) return;
+  const accounts = accountsOf(log, late);
+  log.report(late.map((account) => leakOf("held-too-long", account, { accounts: accounts.get(account.first) ?? [] })));
 }

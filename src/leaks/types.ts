@@ -62,8 +62,10 @@ export interface Leak extends LiveHandle {
   readonly handles: readonly LiveHandle[];
   /** Where the value's first owner was opened (`two-owners`), or the first close of another account on the resource. */
   readonly first: string;
-  /** Where each `incrRef` was that nothing has paid for. */
+  /** Where each `incrRef` was that nothing has paid for; each payment is for the newest that is not paid. */
   readonly unmatched: readonly string[];
+  /** Of those, how many in the middle have no place kept. */
+  readonly unmatchedDropped: number;
   /** The account was given back after it had been reported (`held-too-long`). */
   readonly givenBack: boolean;
   /** The report's text on this leak. */
@@ -118,9 +120,11 @@ export interface LeakReport {
   toString(): string;
   toJSON(): LeakReportJson;
   /**
-   * The live handles by call site as a `.heapprofile`, which Chrome DevTools and VS Code open as a flame chart.
+   * The leaked and the live handles by call site as a `.heapprofile`, which Chrome DevTools and VS Code open as a flame
+   * chart.
    *
-   * @param unit What the widths show. @default "bytes", or "count" where no sizes are known
+   * @param unit What the widths show; in bytes, what has no known size is not to be seen. @default "bytes" where all sizes
+   * are known, else "count"
    */
   toHeapProfile(unit?: "count" | "bytes"): HeapProfile;
 }
@@ -155,7 +159,8 @@ export interface Growth {
 
 /** How many accounts are open, per kind and site. */
 export interface Snapshot {
-  readonly total: number;
+  /** `undefined` while nothing is tracked: that is not "none". */
+  readonly total: number | undefined;
   /** What changed since `earlier`, the largest growth first. */
   diff(earlier: Snapshot): Growth[];
 }
@@ -165,8 +170,9 @@ export interface TrackOptions {
   /** @default "full" */
   readonly level?: Level;
   /**
-   * Hears of every leak once, from a macrotask of its own; without it a warning with code `LASTREF_LEAK` is emitted, once
-   * per site with counts. What it throws is emitted as a warning. A refused call is in the report only.
+   * Hears of every leak once: of what was dropped or is held too long from a macrotask of its own, of `two-owners`,
+   * `escaped` and what is given back after all inside the call that does it. Without it a warning with code `LASTREF_LEAK` is emitted, once per site with counts. What it throws or
+   * rejects with is emitted as a warning. A refused call is in the report only.
    */
   readonly onLeak?: (leak: Leak) => void;
   /** Frames kept of a stack. @default 8 */

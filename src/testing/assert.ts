@@ -3,8 +3,8 @@ import { reportOf } from "../leaks/report";
 import { leakError } from "./leak-error";
 
 /**
- * Asserts that every account opened since tracking began has been closed, and that none was dropped. It is exact, and
- * needs no garbage collection.
+ * Asserts that every account opened since tracking began (the first, of several) has been closed, and that none was
+ * dropped. It is exact, and needs no garbage collection.
  *
  * @throws {LeakError} If there are leaks; its `report` names them.
  * @throws {Error} If leaks are not tracked at level `full`: what is not recorded is not "no leaks".
@@ -21,13 +21,13 @@ import { leakError } from "./leak-error";
  */
 export function assertNoLeaks(): void {
   const log = detector();
-  const level = log.session?.level ?? "count";
+  const level = log.recording?.level ?? "count";
   if (level !== "full") {
     throw new Error(
       `Cannot assert that there are no leaks: leaks are tracked at level "${level}", which does not see all of them; call trackLeaks({ level: "full" }) first`,
     );
   }
   const dropped = [...log.finds.groups.values()].filter(({ verdict }) => verdict === "dropped");
-  const report = reportOf({ finds: dropped });
+  const report = reportOf({ finds: dropped, asked: "error.report" });
   if (report.groups.length > 0) throw leakError(report, "Leaks found");
 }

@@ -1,6 +1,6 @@
 import { unfit } from "../errors";
 import { leakError } from "./leak-error";
-import { GRACE, graceFor, reportOn, type Scope, scopes, trackFully } from "./scopes";
+import { graceFor, graceIn, reportOn, type Scope, scopes, trackFully } from "./scopes";
 import type { LeakCheckOptions } from "./without-leaks";
 
 type Hook = (call: (...context: unknown[]) => unknown) => unknown;
@@ -49,8 +49,8 @@ export function leakGuard(hooks: Hooks, options: LeakCheckOptions = {}): void {
     throw unfit("guard against leaks", "the hooks beforeEach and afterEach", hooks);
   }
   const { beforeEach, afterEach } = hooks;
+  const grace = graceIn(options);
   trackFully();
-  const grace = options.grace ?? GRACE;
   let later = false;
   const check = async (): Promise<void> => {
     const scope = scopes().leave();

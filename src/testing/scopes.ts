@@ -1,11 +1,13 @@
-import { DISPOSE, ignore, named, warn } from "../account";
+import { DISPOSE, named, warn } from "../account";
+import { checkObject, received } from "../errors";
 import type { Account } from "../leaks/account-record";
 import { pause } from "../leaks/clock";
 import { detector, type Scopes } from "../leaks/detector";
 import { Finds } from "../leaks/finds";
 import { reportOf } from "../leaks/report";
-import { trackLeaks } from "../leaks/tracking";
+import { track } from "../leaks/tracking";
 import type { Leak, LeakReport } from "../leaks/types";
+import type { LeakCheckOptions } from "./without-leaks";
 
 interface Storage {
   getStore(): Scope | undefined;
@@ -36,12 +38,15 @@ export class Scope {
 }
 
 const LATE_KEPT = 100;
+const TOLD_KEPT = 1000;
 
 /** Tells which test or body the program is in. */
 class TestScopes implements Scopes {
   readonly #storage: Storage | undefined = asyncStorage();
   /** The tests under way that no storage tells apart: one group. */
   #group: { readonly scope: Scope; readonly names: string[]; active: number } | undefined;
+  /** What was said once of a kind, two tests and two sites. */
+  readonly #told = new Set<string>();
   /** Scopes of what was opened too late. */
   late: Scope[] = [];
 
@@ -64,9 +69,15 @@ class TestScopes implements Scopes {
     const from = scope as Scope;
     const to = now as Scope;
     if (from.holds(to) || to.holds(from)) return;
-    const what = named(account.family.kind, account.label);
     const nameOf = ({ name }: Scope): string => (name === "" ? "another test" : `"${name}"`);
-    warn(`lastref: ${what} was opened in ${nameOf(from)} and closed in ${to.name === "" ? "this one" : nameOf(to)}`);
+    const where = `was opened in ${nameOf(from)} and closed in ${to.name === "" ? "this one" : nameOf(to)}`;
+    const { opened, closed } = account.sites();
+    const sites = `\n  opened: ${opened}\n  closed: ${closed}`;
+    const key = `${account.family.kind}\n${where}${sites}`;
+    if (this.#told.has(key)) return;
+    if (this.#told.size >= TOLD_KEPT) this.#told.clear();
+    this.#told.add(key);
+    warn(`lastref: ${named(account.family.kind, account.label)} ${where}${sites}`);
   }
 
   /** Runs a body in a scope of its own; without a storage it joins the group of what is under way. */
@@ -74,6 +85,11 @@ class TestScopes implements Scopes {
     const scope = new Scope(name, this.current());
     const result = this.#storage === undefined ? body(scope) : this.#storage.run(scope, () => body(scope));
     return { scope, result };
+  }
+
+  /** Runs a body in a scope that there is already. */
+  within<R>(scope: Scope, body: () => R): R {
+    return this.#storage === undefined ? body() : this.#storage.run(scope, body);
   }
 
   get tellsApart(): boolean {
@@ -122,22 +138,21 @@ export function scopes(): TestScopes {
 }
 
 /**
- * Switches level `full` on, unless it is on, until the last of those who asked for it has called what this returns:
- * bodies that run at once share it, whichever ends first.
+ * Records at level `full`, whatever the program tracks meanwhile, until the last of those who asked for it has called what
+ * this returns: bodies that run at once share it, whichever ends first.
  */
 export function trackFully(): () => void {
   const log = detector();
-  let shared = log.tests;
-  if (shared === undefined || shared.session !== log.session) {
-    if (log.session?.level === "full") return ignore;
-    const tracking = trackLeaks({ level: "full" });
-    shared = { session: log.session, users: 0, stop: () => tracking[DISPOSE]() };
-    log.tests = shared;
+  if (log.tests === undefined) {
+    const tracking = track({ level: "full" }, true);
+    log.tests = { users: 0, stop: () => tracking[DISPOSE]() };
   }
-  const own = shared;
-  own.users++;
+  const { tests } = log;
+  tests.users++;
   return () => {
-    if (--own.users === 0) own.stop();
+    if (--tests.users > 0) return;
+    log.tests = undefined;
+    tests.stop();
   };
 }
 
@@ -148,7 +163,11 @@ const inScope =
 
 /** What a scope has left behind. */
 export function reportOn(scope: Scope): LeakReport {
-  return reportOf({ accounts: inScope(scope), finds: [...scope.finds.groups.values()] });
+  return reportOf({
+    accounts: inScope(scope),
+    finds: [...scope.finds.groups.values()],
+    asked: "error.report",
+  });
 }
 
 function clean(scope: Scope): boolean {
@@ -159,7 +178,22 @@ function clean(scope: Scope): boolean {
 /** How often a check looks again for cleanup that is still under way. */
 export const GRACE = 20;
 
-/** Waits for asynchronous cleanup: macrotasks first, then a millisecond more each time. */
+/** The milliseconds before an attempt: macrotasks first, then a millisecond more each time. */
+export const graceOf = (attempt: number): number => Math.max(0, attempt - 9);
+
+/** Waits for asynchronous cleanup. */
 export async function graceFor(scope: Scope, attempts: number): Promise<void> {
-  for (let attempt = 0; attempt < attempts && !clean(scope); attempt++) await pause(Math.max(0, attempt - 9));
+  for (let attempt = 0; attempt < attempts && !clean(scope); attempt++) await pause(graceOf(attempt));
+}
+
+/** @returns How many attempts `options` ask for. */
+export function graceIn(options: LeakCheckOptions): number {
+  checkObject("check for leaks", options);
+  const { grace = GRACE } = options;
+  if (!Number.isInteger(grace) || grace < 0) {
+    throw new RangeError(
+      `Cannot check for leaks: expected grace to be a whole number >= 0, received ${received(grace)}`,
+    );
+  }
+  return grace;
 }

@@ -1,11 +1,14 @@
 import { isThenable } from "../account";
 import { unfit } from "../errors";
 import { leakError } from "./leak-error";
-import { GRACE, graceFor, reportOn, type Scope, scopes, trackFully } from "./scopes";
+import { graceFor, graceIn, reportOn, type Scope, scopes, trackFully } from "./scopes";
 
 /** What {@link withoutLeaks} and {@link leakGuard} take. */
 export interface LeakCheckOptions {
-  /** How often asynchronous cleanup that is still under way is waited for, about 65 ms at most. @default 20 */
+  /**
+   * How often asynchronous cleanup that is still under way is waited for, about 65 ms at most; not after a synchronous body
+   * of {@link withoutLeaks}. @default 20
+   */
   readonly grace?: number;
 }
 
@@ -36,6 +39,7 @@ export function withoutLeaks<R>(body: () => R, options: LeakCheckOptions = {}): 
   if (typeof body !== "function") {
     throw unfit("check for leaks", "a function", body);
   }
+  const grace = graceIn(options);
   const stopTracking = trackFully();
   const stop = (scope?: Scope): void => {
     if (scope !== undefined) scope.ended = true;
@@ -57,7 +61,7 @@ export function withoutLeaks<R>(body: () => R, options: LeakCheckOptions = {}): 
   }
   /** The scope to check: the body's own, or that of all bodies that overlapped when the last of them ends. */
   const end = (): Scope | undefined => (all.tellsApart ? scope : all.leave());
-  if (later !== undefined) return checkLater(later, end, stop, options.grace ?? GRACE) as R;
+  if (later !== undefined) return checkLater(later, end, stop, grace) as R;
   try {
     const ended = end();
     if (ended !== undefined) check(ended);

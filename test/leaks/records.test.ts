@@ -334,6 +334,8 @@ describe("trackLeaks()", () => {
       expect(() => trackLeaks({ freeLeaked: list })).toThrow(TypeError);
       expect(() => trackLeaks({ suppress: list })).toThrow(TypeError);
     }
+    expect(() => trackLeaks({ stackDepth: 2.5 })).toThrow("stackDepth to be a whole number between 1 and 200");
+    expect(() => trackLeaks({ suppress: [""] })).toThrow("a list of non-empty strings and expressions");
     expect(() => trackLeaks("sampled" as never)).toThrow("expected an object of options");
     expect(leakReport().level).toBe("count");
   });
@@ -347,7 +349,7 @@ describe("takeSnapshot()", () => {
       const grown = Array.from({ length: 3 }, () => Handle.of(1, () => {}, { kind: "key", bytes: 10 }));
       old.decrRef();
       const after = takeSnapshot();
-      expect(after.total - before.total).toBe(2);
+      expect((after.total ?? 0) - (before.total ?? 0)).toBe(2);
       expect(after.diff(before).map(({ kind, count, bytes }) => [kind, count, bytes])).toEqual([
         ["key", 3, 30],
         ["row", -1, 0],

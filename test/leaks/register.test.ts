@@ -46,6 +46,28 @@ describe("lastref/register", () => {
     expect(run(`open("a");`)).toMatchObject({ status: 0, stderr: "" });
   });
 
+  it("records what the environment asks for, whatever the program tracks itself", () => {
+    const program = (level: string): string => `
+      globalThis.kept = [open("before")];
+      const { trackLeaks } = await import("./dist/leaks.js");
+      trackLeaks({ level: "${level}" });
+      kept.push(...Array.from({ length: 50 }, (_, n) => open("after " + n)));`;
+    for (const level of ["count", "sampled", "full"]) {
+      const { status, stderr } = run(program(level), { ...full, LASTREF_LEAKS_EXIT_CODE: "7" });
+      expect([status, stderr.match(/lastref: .*/)?.[0]]).toEqual([7, "lastref: 51 leaks in 2 groups (level full)"]);
+    }
+    expect(run(program("full")).stderr).toContain("lastref: 50 leaks in 1 group (level full)");
+  });
+
+  it("prints what is open of a watched kind at the level that records no others", () => {
+    const { status, stderr } = run(
+      `const { defineResource } = await import("./dist/index.js");
+      globalThis.kept = defineResource({ kind: "fd", free() {}, watch: true }).wrap(1);`,
+      { LASTREF_LEAKS_EXIT_CODE: "7" },
+    );
+    expect([status, stderr.match(/lastref: .*/)?.[0]]).toEqual([7, "lastref: 1 leak in 1 group (level count)"]);
+  });
+
   it("sets the exit code where that is asked for, and only for a leak", () => {
     const env = { ...full, LASTREF_LEAKS_EXIT_CODE: "7" };
     expect(run(`globalThis.kept = open("a");`, env).status).toBe(7);

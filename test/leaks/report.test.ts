@@ -165,6 +165,12 @@ describe("leakReport().toHeapProfile()", () => {
       const kept: Keep = [];
       fill(kept, [3, 1]);
       expect(sizes(leakReport().toHeapProfile().head)).toBe(4);
+      const sized = Handle.of("x", () => {}, { kind: "sized", bytes: 100 });
+      expect(sizes(leakReport().toHeapProfile().head)).toBe(5);
+      expect(sizes(leakReport().toHeapProfile("bytes").head)).toBe(100);
+      sized.decrRef();
+      expect(() => sized.decrRef()).toThrow();
+      expect(sizes(leakReport().toHeapProfile().head)).toBe(4);
       close(kept);
       expect(leakReport().toHeapProfile().head.children).toEqual([]);
     });

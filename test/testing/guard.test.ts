@@ -43,7 +43,11 @@ describe("leakGuard()", () => {
     await end();
     await new Promise((resolve) => setImmediate(resolve));
     process.off("warning", listen);
-    expect(warnings).toEqual([`lastref: key "forgotten" was opened in another test and closed in this one`]);
+    expect(warnings).toEqual([
+      expect.stringMatching(
+        /^lastref: key "forgotten" was opened in another test and closed in this one\n {2}opened: open .*guard\.test\.ts:\d+[\s\S]*\n {2}closed: test\/testing\/guard\.test\.ts:\d+/,
+      ),
+    ]);
   });
 
   it("does not charge a test with what was open before", async () => {

@@ -1,7 +1,8 @@
 import { describe, expect, it } from "vitest";
 import { Handle } from "../../src/index";
+import { detector } from "../../src/leaks/detector";
 import { leakReport, settle, trackLeaks } from "../../src/leaks/index";
-import { assertNoLeaks, LeakError, withoutLeaks } from "../../src/testing/index";
+import { assertNoLeaks, expectNoGrowth, LeakError, withoutLeaks } from "../../src/testing/index";
 
 const open = (label = "a"): Handle<string> => Handle.of(label, () => {}, { kind: "key", label });
 const pause = (ms = 0): Promise<void> => new Promise((resolve) => setTimeout(resolve, ms));
@@ -170,6 +171,19 @@ describe("withoutLeaks()", () => {
     };
     expect(outer).toThrow("inner");
     closeAll();
+  });
+
+  it("refuses options that it does not understand, and tracks nothing then", async () => {
+    for (const grace of [Number.NaN, -1, 1.5, "x" as never]) {
+      expect(() => withoutLeaks(() => {}, { grace })).toThrow(/expected grace to be a whole number >= 0, received /);
+    }
+    expect(() => withoutLeaks(() => {}, null as never)).toThrow(
+      /^Cannot check for leaks: expected an object of options/,
+    );
+    await expect(expectNoGrowth(() => {}, null as never)).rejects.toThrow(
+      "expected an object of options, received null",
+    );
+    expect(detector().sessions).toEqual([]);
   });
 
   it("refuses what is no function", () => {
