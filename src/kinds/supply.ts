@@ -32,10 +32,17 @@ export class Supply<T> {
    * {@link AcquireRefusedError}.
    */
   async take(signal: Signal): Promise<Out<T> | undefined> {
-    const { attempts = ATTEMPTS, kind = "connection" } = this.#driver;
+    const { acquire, attempts = ATTEMPTS, kind = "connection" } = this.#driver;
     let cause: unknown;
     for (let attempt = 0; attempt < attempts; attempt++) {
-      const out = await this.#ask(signal);
+      let connection: T;
+      this.asked++;
+      try {
+        connection = (await acquire({ signal })) as T;
+      } finally {
+        this.asked--;
+      }
+      const out = new Out(connection);
       try {
         // Whatever becomes of it: an event that nobody listens to would be an uncaught exception.
         out.listen(this.#driver);
@@ -106,16 +113,6 @@ export class Supply<T> {
       onError(error);
     } catch (failed) {
       warn(failed);
-    }
-  }
-
-  async #ask(signal: Signal): Promise<Out<T>> {
-    const { acquire } = this.#driver;
-    this.asked++;
-    try {
-      return new Out((await acquire({ signal })) as T);
-    } finally {
-      this.asked--;
     }
   }
 
