@@ -92,13 +92,14 @@ export class Lines {
     line.bidding = false;
     if (attempt instanceof LeaseTimeoutError) waiter.fail(attempt);
     else if (attempt instanceof Error) refused(line, attempt);
-    else {
+    else if (attempt.final) refused(line, attempt.fault);
+    // What it has found out is over where the lock was taken by force meanwhile.
+    else if (line.hold === undefined) {
       line.left = attempt.left;
       line.fault = attempt.fault;
       line.seen = true;
-      if (attempt.final) refused(line, attempt.fault);
       missed(line);
-      if (line.first !== undefined && line.hold === undefined) {
+      if (line.first !== undefined) {
         line.pause(attempt.split, () => this.advance(line));
         return;
       }

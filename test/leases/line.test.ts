@@ -188,6 +188,58 @@ describe("Leases.tryAcquire() behind who asked and has left", () => {
   });
 });
 
+describe("An attempt that failed when the lock had been taken by force", () => {
+  it("does not make it unknown who holds it", async () => {
+    const server = new MemoryServer();
+    const { opened, open } = gate();
+    server.reply = async (command) => {
+      if (command !== "ACQUIRE" || server.sent.length > 1) return;
+      await opened;
+      throw new Error("connection lost");
+    };
+    const leases = new Leases({ nodes: [server.send], ttl: 5000 });
+    const waiting = leases.acquire("x");
+    await turns();
+    const forced = await leases.force("x");
+    open();
+    await turns();
+    expect(await leases.tryAcquire("x")).toBeUndefined();
+    const error = await leases.acquire("x", { wait: 0 }).catch((error) => error);
+    expect(error.message).toContain("it is held by this process");
+    expect(error.cause).toBeUndefined();
+    await forced.decrRef();
+    await (await waiting).decrRef();
+    await leases.close();
+  });
+
+  it("is no answer to who asks while that is being given back", async () => {
+    const server = new MemoryServer();
+    const bid = gate();
+    const release = gate();
+    server.reply = async (command) => {
+      if (command === "RELEASE") await release.opened;
+      if (command !== "ACQUIRE" || server.sent.length > 1) return;
+      await bid.opened;
+      throw new Error("connection lost");
+    };
+    const leases = new Leases({ nodes: [server.send], ttl: 5000 });
+    const left = new AbortController();
+    const gone = leases.acquire("x", { signal: left.signal }).catch((error) => error);
+    await turns();
+    const giving = (await leases.force("x")).decrRef();
+    left.abort(new Error("left"));
+    expect((await gone).message).toBe("left");
+    const trying = leases.tryAcquire("x");
+    bid.open();
+    await turns();
+    release.open();
+    await giving;
+    const handle = await trying;
+    expect(handle?.value.held).toBe(true);
+    await leases.close();
+  });
+});
+
 describe("LeaseTimeoutError", () => {
   const messageOf = async (asked: Promise<object>): Promise<string> => {
     const error: LeaseTimeoutError = await asked.then(String, (error) => error);
