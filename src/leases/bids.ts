@@ -2,7 +2,7 @@ import { Hold, type Keeper } from "./hold";
 import { CannotCompare, type Keys } from "./node";
 import { now, randomToken } from "./platform";
 import type { Attempt } from "./quorum";
-import { overdue, unsupported } from "./refusals";
+import { closed, overdue, unsupported } from "./refusals";
 import { drift, endOf, remaining, sending, type Times } from "./times";
 
 /** Hears how one attempt ended: with a hold, or with the reason why there is none. It must not throw. */
@@ -12,6 +12,7 @@ export type Ended = (hold: Hold | undefined, attempt: Attempt | Error) => void;
 export class Bids {
   readonly #keeper: Keeper;
   readonly #fence: boolean | undefined;
+  #closed = false;
 
   constructor(keeper: Keeper, fence: boolean | undefined) {
     this.#keeper = keeper;
@@ -22,6 +23,10 @@ export class Bids {
   make(name: string, keys: Keys, times: Times, at: number, force: boolean, ended: Ended): void {
     const { quorum, underWay } = this.#keeper;
     const { scripted, single } = quorum;
+    if (this.#closed) {
+      ended(undefined, closed(name));
+      return;
+    }
     const sent = sending(times, at, endOf(times, at));
     if (sent.ttl <= drift(sent.ttl)) {
       ended(undefined, overdue(name, force));
@@ -47,6 +52,11 @@ export class Bids {
       else ended(undefined, attempt);
       underWay.end();
     });
+  }
+
+  /** Makes none from now on, also for those that pause before they try again. */
+  close(): void {
+    this.#closed = true;
   }
 
   /** Gives back what nobody wants any more. */

@@ -205,6 +205,7 @@ export const Leases: LeasesConstructor = class implements Leases {
   }
 
   async #close(): Promise<void> {
+    this.#bids.close();
     for (const line of this.#lines.all) {
       const { hold } = line;
       refused(line, closed(line.name));

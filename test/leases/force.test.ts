@@ -1,6 +1,6 @@
 import { describe, expect, it } from "vitest";
 import { Leases } from "../../src/leases/index";
-import { gate, MemoryServer } from "./memory";
+import { gate, MemoryServer, turns } from "./memory";
 import { keyOf, pause } from "./servers";
 
 /** Several servers, each of which answers the commands that take the lock in a turn of its own. */
@@ -43,6 +43,47 @@ describe("Leases.force() of two at once on several nodes", () => {
     expect(error.waited).toBeGreaterThanOrEqual(99);
     expect(servers[0]?.sent.filter((command) => command === "ACQUIRE").length).toBeGreaterThan(1);
     await leases.close();
+  });
+});
+
+describe("Leases.force() whose leases are closed before it tries again", () => {
+  it("takes the lock from nobody any more", async () => {
+    const { servers, nodes } = several();
+    const split = gate();
+    const bids = () => servers.map(({ sent }) => sent.filter((command) => command === "ACQUIRE").length);
+    for (const server of servers) {
+      server.reply = async (command) => {
+        if (command === "ACQUIRE") server.values.set(keyOf("x"), "other");
+        // The last command of an attempt that others were in the way of.
+        if (command === "RELEASE") split.open();
+      };
+    }
+    const leases = new Leases({ nodes, ttl: 10_000, fence: true });
+    const forcing = leases.force("x").catch((error) => error);
+    await split.opened;
+    await leases.close();
+    expect(await forcing).toMatchObject({ code: "ERR_LEASE_LOST", reason: "closed" });
+    expect(bids()).toEqual([1, 1, 1]);
+  });
+
+  it("finds that scripts are forbidden, and takes it from nobody without", async () => {
+    const server = new MemoryServer();
+    const refused = gate();
+    server.refuse = (command) => {
+      if (command === "SET" || command === "DELEX" || command === "INFO") return undefined;
+      return new Error("NOPERM User app has no permissions to run the 'evalsha' command");
+    };
+    server.reply = (command) => (command === "DELEX" ? refused.opened : undefined);
+    const leases = new Leases({ nodes: [server.send], ttl: 10_000 });
+    const forcing = leases.force("x").catch((error) => error);
+    await turns();
+    expect(server.sent).toContain("DELEX");
+    const closing = leases.close();
+    refused.open();
+    await closing;
+    expect(await forcing).toMatchObject({ reason: "closed" });
+    // The one that found out what the server can do.
+    expect(server.asked.filter(({ word }) => word === "SET").length).toBe(1);
   });
 });
 
