@@ -39,9 +39,10 @@ export interface GlideClient {
  */
 export function fromNodeRedis(client: NodeRedisClient | NodeRedisCluster): SendCommand {
   need("fromNodeRedis", client, "sendCommand");
-  if ("call" in client) {
+  // Not by its `call`: every function has one, and a client may be a function.
+  if ("getBuiltinCommands" in client) {
     throw new TypeError(
-      "Cannot send through this client: fromNodeRedis expected one of node-redis, received one that has call too, as ioredis and iovalkey have: use fromIoredis",
+      "Cannot send through this client: fromNodeRedis expected one of node-redis, received one that has getBuiltinCommands too, as ioredis and iovalkey have: use fromIoredis",
     );
   }
   if ("masters" in client) return (args) => client.sendCommand(firstKey(args), false, args as string[]);

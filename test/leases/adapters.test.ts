@@ -213,7 +213,7 @@ describe("fromGlide()", () => {
 });
 
 describe("An adapter", () => {
-  it("refuses what is no client of its kind", () => {
+  it("refuses what is no client of its kind", async () => {
     expect(() => fromNodeRedis({} as never)).toThrow(
       "fromNodeRedis expected one that has sendCommand, received object",
     );
@@ -221,6 +221,8 @@ describe("An adapter", () => {
     expect(() => fromGlide(null as never)).toThrow("fromGlide expected one that has customCommand, received null");
     const other = new IORedis(server.port, "127.0.0.1", { lazyConnect: true });
     expect(() => fromNodeRedis(other as never)).toThrow("as ioredis and iovalkey have: use fromIoredis");
+    const callable = Object.assign(() => {}, { sendCommand: async (args: string[]) => args });
+    expect(await fromNodeRedis(callable)(["PING"])).toEqual(["PING"]);
     const odd = { options: { keyPrefix: new Uint8Array(1) }, call: async () => 1, getBuiltinCommands: () => [] };
     expect(() => fromIoredis(odd)).toThrow("expected a keyPrefix that is a string");
   });
