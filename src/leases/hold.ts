@@ -6,7 +6,7 @@ import { cancel, later, now, type Timer } from "./platform";
 import type { Quorum } from "./quorum";
 import { factsOf, lossOf, withSites } from "./refusals";
 import { drift, endOf, type Sent, sending, type Times } from "./times";
-import type { UnderWay } from "./under-way";
+import { UnderWay } from "./under-way";
 import * as young from "./young";
 
 /** What became of the key when a lease was given back: deleted, not ours any more, or nobody answered. */
@@ -64,9 +64,8 @@ export class Hold {
   /** A server has said that the key is not ours. */
   #gone = false;
   #timer: Timer | undefined;
-  /** How many renewals are in flight, and what settles when all have ended. */
-  #asking = 0;
-  #renewing: Promise<unknown> | undefined;
+  /** The renewals in flight; undefined until the first. */
+  #renewing: UnderWay | undefined;
   #releasing: Promise<void> | undefined;
   #outcome: ReleaseOutcome | undefined;
   /** Strong until {@link settle}, weak from then on. */
@@ -203,13 +202,13 @@ export class Hold {
     const renewing = this.#renewing;
     underWay.begin();
     return new Promise((resolve) => {
-      if (renewing === undefined) {
+      if (!renewing?.some) {
         this.#giveBack(timeout, resolve);
         return;
       }
       // The renewal in flight could still be carried out, but no new one is sent. What it takes is taken off.
       const by = now() + timeout;
-      void renewing.then(() => this.#giveBack(Math.max(0, Math.min(timeout - 1, by - now())), resolve));
+      void renewing.over().then(() => this.#giveBack(Math.max(0, Math.min(timeout - 1, by - now())), resolve));
     });
   }
 
@@ -240,10 +239,7 @@ export class Hold {
 
   #tick(): void {
     if (this.remaining === 0) return;
-    if (this.#renewable && now() >= this.#renewAt) {
-      const renewal = this.#renew();
-      this.#renewing = this.#renewing === undefined ? renewal : Promise.all([this.#renewing, renewal]);
-    }
+    if (this.#renewable && now() >= this.#renewAt) void this.#renew();
     this.#arm();
   }
 
@@ -255,13 +251,15 @@ export class Hold {
   async #renew(): Promise<void> {
     const { ttl, renewEvery } = this.#times;
     const sent = sending(this.#times, now(), this.#endsAt);
-    this.#asking++;
+    this.#renewing ??= new UnderWay();
+    const renewing = this.#renewing;
+    renewing.begin();
     this.#askedAt = sent.at;
     // One at a time, unless its answer takes so long that the lease could be over before the next.
     this.#renewAt = sent.at + Math.max(renewEvery, ttl / 3);
     const { quorum } = this.#keeper;
     const { verdict, errors } = await quorum.extend(this.keys, this.token, sent.ttl, () => this.remaining);
-    if (--this.#asking === 0) this.#renewing = undefined;
+    renewing.end();
     // It ended meanwhile: an answer that comes after the deadline does not bring it back.
     if (this.remaining === 0) return;
     if (verdict === "no") {
@@ -275,7 +273,7 @@ export class Hold {
       this.#fault = undefined;
       this.#renewed(sent);
     }
-    if (this.#asking === 0) this.#renewAt = this.#askedAt + renewEvery;
+    if (!renewing.some) this.#renewAt = this.#askedAt + renewEvery;
     cancel(this.#timer);
     this.#arm();
   }

@@ -3,6 +3,11 @@ export class UnderWay {
   #count = 0;
   #over: (() => void) | undefined;
 
+  /** Whether anything is. */
+  get some(): boolean {
+    return this.#count > 0;
+  }
+
   begin(): void {
     this.#count++;
   }
