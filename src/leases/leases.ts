@@ -72,7 +72,8 @@ export interface Leases extends AsyncDisposable {
    * caller owes the handle's one reference. Of two that force it at once, one may find its lease lost when it gets it.
    *
    * @returns A promise of the handle, which rejects with a {@link LeaseTimeoutError} if too few servers answered, none did
-   * before the deadline, or others forced it at the same time again and again.
+   * before the deadline, or others forced it at the same time again and again, and with a {@link LeaseLostError} (`closed`)
+   * if the leases were closed meanwhile.
    */
   force(name: string, options?: ForceOptions): Promise<AsyncHandle<Lease>>;
   /**
