@@ -1,21 +1,10 @@
 import type { AccountRecord, ContextRecord, ResourceRecord, Sites } from "../tracker";
 import { ticks } from "./clock";
 import type { Context } from "./context-record";
-import type { Detector } from "./detector";
+import type { Family } from "./families";
 import { NOWHERE, type Place, Site, siteOf } from "./sites";
 import { capture } from "./stack";
 import { textOf, withSites } from "./text";
-
-/** What all records of a kind share. */
-export interface Family {
-  readonly kind: string;
-  readonly detector: Detector;
-  /** Its open accounts. */
-  live: number;
-  /** Who owns a value of an exclusive kind, the first first; objects are held weakly. */
-  readonly owners: WeakMap<object, Account[]>;
-  readonly primitiveOwners: Map<unknown, Account[]>;
-}
 
 interface TouchRecord {
   readonly hint: string;
@@ -187,7 +176,7 @@ export class Account implements ResourceRecord, AccountRecord {
     const more = this.rich();
     more.takes ??= new Takes();
     more.takes.take(place);
-    this.family.detector.awaitReading(this);
+    this.family.detector.captures.await(this);
   }
 
   closed(): void {
@@ -220,7 +209,7 @@ export class Account implements ResourceRecord, AccountRecord {
     const more = this.rich();
     more.ends ??= {};
     more.ends[how] = place;
-    detector.awaitReading(this);
+    detector.captures.await(this);
   }
 
   owned(context: ContextRecord | undefined): void {
@@ -262,7 +251,7 @@ export class Account implements ResourceRecord, AccountRecord {
       more.touches = thin;
     }
     more.touches.push({ hint, place: capture(this.family.detector.recording, "closeLimit") });
-    this.family.detector.awaitReading(this);
+    this.family.detector.captures.await(this);
   }
 
   sites(): Sites {

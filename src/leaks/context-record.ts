@@ -20,7 +20,7 @@ export class Context implements ContextRecord {
     this.detector = detector;
     this.id = id;
     this.opened = capture(detector.recording, "openLimit");
-    if (this.opened !== undefined) detector.awaitReading(this);
+    if (this.opened !== undefined) detector.captures.await(this);
   }
 
   get over(): boolean {

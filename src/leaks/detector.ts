@@ -1,9 +1,11 @@
 import { isThenable, named, warn } from "../account";
 import { reasonOf } from "../errors";
 import { realm } from "../tracker";
-import type { Account, Family } from "./account-record";
+import type { Account } from "./account-record";
+import { Captures } from "./captures";
 import { soon } from "./clock";
 import type { Context } from "./context-record";
+import { Families } from "./families";
 import { Finds } from "./finds";
 import { accountsOf, leakOf, suppressible } from "./leak";
 import type { Session, Suppressible } from "./session";
@@ -26,22 +28,18 @@ export interface Scopes {
   closedElsewhere(account: Account, scope: object, now: object): void;
 }
 
-/** Records whose captures wait for the next macrotask; past that many they are read at once. */
-const READ_AT_ONCE = 1024;
-/** Of the accounts closed in one turn, those whose captures are read at its end: the last. */
-const UNREAD_KEPT = 256;
-const FAMILIES_KEPT = 10_000;
-
 interface Collectable {
   collected(): void;
 }
 
 /**
  * The detector's one state: the open accounts' records in the order they were opened, the collector's registry, the
- * recently closed (the quarantine), and what was found.
+ * captures, and what was found.
  */
 export class Detector {
   readonly sites = new SiteTable();
+  readonly captures = new Captures();
+  readonly families = new Families(this);
   readonly registry = new FinalizationRegistry<Collectable>((held) => this.#collected(held));
   /** Whose settings count: the program's newest. */
   session: Session | undefined = undefined;
@@ -63,13 +61,6 @@ export class Detector {
   /** Open resources of defined kinds that were opened before they would have been recorded. */
   openedBefore = 0;
   readonly #finds = new Finds();
-  readonly #families = new Map<string, Family>();
-  #mostFamilies = FAMILIES_KEPT;
-  #pending: (Account | Context)[] = [];
-  #reading = false;
-  #quarantine: (Account | undefined)[] = [];
-  #next = 0;
-  #unread = 0;
   #batch: Account[] = [];
   #contexts: Context[] = [];
   #draining = false;
@@ -77,22 +68,6 @@ export class Detector {
   readonly #waiting = new Set<Account>();
   /** Leaks that fail a test: no warning says them again. */
   readonly #charged = new WeakSet<Leak>();
-
-  family(kind: string): Family {
-    let family = this.#families.get(kind);
-    if (family === undefined) {
-      family = { kind, detector: this, live: 0, owners: new WeakMap(), primitiveOwners: new Map() };
-      if (this.#families.size >= this.#mostFamilies) this.#forgetFamilies();
-      this.#families.set(kind, family);
-    }
-    return family;
-  }
-
-  /** Those with open accounts stay: they know who owns what. */
-  #forgetFamilies(): void {
-    for (const [kind, { live }] of this.#families) if (live === 0) this.#families.delete(kind);
-    this.#mostFamilies = Math.max(FAMILIES_KEPT, 2 * this.#families.size);
-  }
 
   /** See {@link Session.patience}. */
   patience(kind: string): number {
@@ -121,7 +96,7 @@ export class Detector {
     this.tail = account;
     account.family.live++;
     this.registry.register(handle, account, account);
-    if (account.opened !== undefined) this.awaitReading(account);
+    if (account.opened !== undefined) this.captures.await(account);
     this.observer?.opened(account);
   }
 
@@ -138,20 +113,7 @@ export class Detector {
     const size = this.session?.quarantine;
     if (size === 0) account.forget();
     if (!size || (more.closed === undefined && account.opened === undefined)) return;
-    this.#quarantine[this.#next]?.forget();
-    this.#quarantine[this.#next] = account;
-    this.#next = (this.#next + 1) % size;
-    if (this.#unread < UNREAD_KEPT) this.#unread++;
-    else this.#quarantine.at(this.#next - 1 - UNREAD_KEPT)?.forgetUnread();
-    this.#readSoon();
-  }
-
-  /** The size of the quarantine has changed: what is in it is given up. */
-  resetQuarantine(): void {
-    this.readAll();
-    for (const account of this.#quarantine) account?.forget();
-    this.#quarantine = [];
-    this.#next = 0;
+    this.captures.keep(account, size);
   }
 
   movedTo(account: Account, handle: object): void {
@@ -184,26 +146,6 @@ export class Detector {
   /** A value was opened that another live resource of its exclusive kind has already. */
   twoOwners(account: Account, first: Account): void {
     this.report([leakOf("two-owners", account, { owner: first })]);
-  }
-
-  /** The record has captures that must be read by the next macrotask. */
-  awaitReading(record: Account | Context): void {
-    if (record.more?.pending) return;
-    if (record.more !== undefined) record.more.pending = true;
-    this.#pending.push(record);
-    if (this.#pending.length >= READ_AT_ONCE) this.#readPending();
-    else this.#readSoon();
-  }
-
-  /** Reads every capture there is. */
-  readAll(): void {
-    this.#readPending();
-    const ring = this.#quarantine;
-    for (let left = Math.min(this.#unread, ring.length), i = this.#next; left > 0; left--) {
-      i = (i === 0 ? ring.length : i) - 1;
-      ring[i]?.read();
-    }
-    this.#unread = 0;
   }
 
   dropped(account: Account): void {
@@ -251,22 +193,6 @@ export class Detector {
   /** Whether the collector's finds have all been reported. */
   get drained(): boolean {
     return this.#batch.length === 0 && this.#contexts.length === 0 && this.#waiting.size === 0;
-  }
-
-  #readPending(): void {
-    const pending = this.#pending;
-    this.#pending = [];
-    // The closed ones are the quarantine's: most of them are forgotten before anybody reads them.
-    for (const record of pending) if (!record.over) record.read();
-  }
-
-  #readSoon(): void {
-    if (this.#reading) return;
-    this.#reading = true;
-    soon(() => {
-      this.#reading = false;
-      this.readAll();
-    });
   }
 
   #unlink(account: Account): void {

@@ -41,7 +41,7 @@ export async function collectAll(): Promise<void> {
   let rounds = 0;
   for (let attempt = 0; attempt < ATTEMPTS; attempt++) {
     // An unread capture keeps the receivers of its frames alive.
-    log.readAll();
+    log.captures.readAll();
     collect();
     await pause(attempt < 10 ? 0 : 5);
     // Once more: a collection that was under way already may have passed over what was dropped meanwhile.

@@ -171,7 +171,7 @@ export class WatchTracker implements Tracker {
 
 function begin(log: Detector, facts: ResourceFacts, weight: number): Account {
   const { kind, bytes, count, value } = facts;
-  const family = log.family(kind.name);
+  const family = log.families.of(kind.name);
   const account = new Account(family, facts.label, ++log.lastId);
   if (bytes > 0) account.rich().bytes = bytes;
   if (weight !== 1) account.rich().weight = weight;

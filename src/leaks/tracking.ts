@@ -56,13 +56,13 @@ function activate(log: Detector): void {
     if (recording !== undefined && other.firm && other.outranks(recording)) recording = other;
   }
   const before = log.recording;
-  if (log.session !== undefined && log.session.quarantine !== session?.quarantine) log.resetQuarantine();
+  if (log.session !== undefined && log.session.quarantine !== session?.quarantine) log.captures.reset();
   if (before === undefined) {
     log.since = log.lastId;
     log.openedBefore = openNow();
   } else if (before.level !== "full") log.openedBefore = Math.max(0, openNow() - recordedNow(log));
   if (session === undefined) log.since = 0;
-  log.readAll();
+  log.captures.readAll();
   log.session = session;
   if (recording !== before) {
     log.recording = recording;

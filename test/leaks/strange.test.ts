@@ -134,7 +134,7 @@ describe("exclusive kinds", () => {
     for (const quarantine of [0, 2]) {
       await tracked({ quarantine }, (leaks) => {
         for (let i = 0; i < 100; i++) File.wrap(`path ${i}`).decrRef();
-        expect(detector().family("file without quarantine").primitiveOwners.size).toBe(0);
+        expect(detector().families.of("file without quarantine").primitiveOwners.size).toBe(0);
         const [first, second] = [File.wrap("same"), File.wrap("same")];
         expect(leaks.map(({ verdict }) => verdict)).toEqual(["two-owners"]);
         for (const handle of [first, second]) handle.decrRef();
