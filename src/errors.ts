@@ -97,7 +97,7 @@ export interface LeaseLostFacts {
 export interface LeaseTimeoutFacts {
   /** How long the caller waited, in milliseconds. */
   readonly waited: number;
-  /** What the holder had left when it was seen last, in milliseconds; `undefined` if nobody was seen. */
+  /** Milliseconds the holder had left when it was seen last; `Infinity` without an expiry, `undefined` if nobody was seen. */
   readonly remaining: number | undefined;
 }
 
