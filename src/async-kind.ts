@@ -25,28 +25,26 @@ export class AsyncKind<T> extends Kind<T> {
     this.freed++;
     const { release } = this;
     const closed: (() => void)[] = [];
-    let returned: unknown;
+    let freeing: Promise<unknown> | undefined;
     beginning = { counted: counted as Counted<unknown>, outer: beginning, closed };
     try {
-      returned = release(value);
-      if (isThenable(returned)) returned = Promise.resolve(returned);
+      const returned: unknown = release(value);
+      if (isThenable(returned)) freeing = Promise.resolve(returned);
     } catch (error) {
-      returned = Promise.reject(error);
+      freeing = Promise.reject(error);
     } finally {
       beginning = beginning.outer;
     }
-    if (returned instanceof Promise) {
-      counted.freeing = returned.then(
-        () => {
-          counted.freeing = undefined;
-        },
-        (error: unknown) => {
-          counted.freeing = undefined;
-          throw error;
-        },
-      );
-      counted.freeing.catch(ignore);
-    }
+    counted.freeing = freeing?.then(
+      () => {
+        counted.freeing = undefined;
+      },
+      (error: unknown) => {
+        counted.freeing = undefined;
+        throw error;
+      },
+    );
+    counted.freeing?.catch(ignore);
     for (const leave of closed) {
       if (counted.freeing === undefined) leave();
       else counted.freeing.then(leave, leave);

@@ -637,7 +637,12 @@ export const Handle = {
 
 /** What was given, for a message: a handle, of either form, says which. */
 export function shown(thing: unknown): string {
-  return typeof thing === "object" && thing !== null && OWNED in thing ? String(thing) : received(thing);
+  try {
+    if (typeof thing === "object" && thing !== null && OWNED in thing) return String(thing);
+  } catch {
+    // Something that only looks like one.
+  }
+  return received(thing);
 }
 
 export function checkNames(kind: unknown, label: unknown, bytes: unknown): void {

@@ -186,6 +186,47 @@ describe("AsyncAutoMemory.disposeAsync()", () => {
     expect([await ended, steps]).toEqual(["free failed", ["freed"]]);
   });
 
+  it("waits for a free that has begun one in whose beginning its account was closed", async () => {
+    const steps: string[] = [];
+    let inner: AsyncHandle<number> | undefined;
+    let second: AsyncHandle<number> | undefined;
+    const Outer = defineAsyncResource<number>({
+      kind: "outer",
+      free: async () => {
+        void inner?.decrRef();
+        await turn();
+        await turn();
+        steps.push("outer");
+      },
+    });
+    const Inner = defineAsyncResource<number>({
+      kind: "inner",
+      free: async () => {
+        void second?.decrRef();
+        await turn();
+        steps.push("inner");
+      },
+    });
+    const memory = new AsyncAutoMemory();
+    const first = memory.use(await Outer.open(1));
+    second = memory.hold(first);
+    inner = await Inner.open(2);
+    const revoked = Outer.revoke(first);
+    await memory.disposeAsync();
+    steps.push("disposed");
+    await revoked;
+    expect(steps).toEqual(["inner", "outer", "disposed"]);
+  });
+
+  it("waits for nothing that only looks like a promise", async () => {
+    const Key = defineAsyncResource<string>({
+      kind: "key",
+      free: () => Object.assign(Promise.resolve(), { then: undefined }) as unknown as Promise<void>,
+    });
+    const handle = await Key.open("a");
+    expect(await handle.decrRef()).toBe(true);
+  });
+
   it("lets go of an account that a synchronous free has closed", async () => {
     let handle: AsyncHandle<string> | undefined;
     const Key = defineAsyncResource<string>({ kind: "key", free: () => void handle?.decrRef() });

@@ -449,6 +449,25 @@ describe("AutoMemory.keep()", () => {
     expect(log).toEqual(["disposable"]);
   });
 
+  it("finds the oldest among many, also after others were taken out of between them", () => {
+    const freed: number[] = [];
+    const memory = new AutoMemory();
+    const add = (from: number): Handle<number>[] =>
+      Array.from({ length: 50 }, (_, i) => memory.use(Handle.of(from + i, (n) => void freed.push(n))));
+    const first = add(0);
+    const call = (): void => void freed.push(-1);
+    memory.defer(call);
+    const second = add(50);
+    const [oldest, later] = [first[0] as Handle<number>, second[10] as Handle<number>];
+    memory.keep(oldest);
+    memory.keep(call as unknown as Disposable);
+    memory.keep(later);
+    expect(memory.size).toBe(98);
+    memory.dispose();
+    expect([freed.length, freed.includes(61), oldest.alive, later.value]).toEqual([98, true, true, 60]);
+    for (const handle of [oldest, later]) handle.decrRef();
+  });
+
   it("survives any number of keeps among early closes", () => {
     const { log, open } = logged();
     const memory = new AutoMemory();

@@ -379,6 +379,9 @@ describe("defineAsyncResource()", () => {
     expect(() => Key.revoke(link as never)).toThrow(
       'Cannot revoke: expected a handle of kind "key", received AsyncHandle<link "a", 1 reference, 1 here>',
     );
+    for (const like of [new Proxy(link, {}), Object.create(link)]) {
+      expect(() => Key.revoke(like as never)).toThrow('expected a handle of kind "key", received object');
+    }
     expect(link.alive).toBe(true);
     await link.decrRef();
   });

@@ -172,7 +172,8 @@ export class Account implements ResourceRecord, AccountRecord {
       return;
     }
     const place = capture(this.family.detector.recording, "closeLimit");
-    if (place === undefined) return;
+    // One without a place counts where others have one: a payment is for the newest of them.
+    if (place === undefined && this.more?.takes === undefined) return;
     const more = this.rich();
     more.takes ??= new Takes();
     more.takes.take(place);
@@ -294,7 +295,7 @@ export class Account implements ResourceRecord, AccountRecord {
     // What it says of the resource is needed for as long as others hold that, and until it is freed.
     const needed = this.first === this && more !== undefined && (more.refs > 0 || more.value !== undefined);
     if (!needed) this.more = undefined;
-    else Object.assign(more, { closed: GONE, by: undefined, takes: undefined, touches: undefined });
+    else Object.assign(more, { closed: GONE, by: undefined, takes: undefined, touches: undefined, ends: undefined });
   }
 
   get site(): Site {

@@ -62,7 +62,11 @@ export class Captures {
     const pending = this.#pending;
     this.#pending = [];
     // The closed ones are the quarantine's: most of them are forgotten before anybody reads them.
-    for (const record of pending) if (!record.over) record.read();
+    for (const record of pending) {
+      // A closed one is not in there for where it was moved or revoked.
+      if (!record.over || record.more?.ends !== undefined) record.read();
+      else if (record.more !== undefined) record.more.pending = false;
+    }
   }
 
   #readSoon(): void {

@@ -41,7 +41,7 @@ export class Detector {
   readonly captures = new Captures();
   readonly families = new Families(this);
   readonly registry = new FinalizationRegistry<Collectable>((held) => this.#collected(held));
-  /** Whose settings count: the program's newest. */
+  /** Whose listener, patience and suppressions count: the program's newest. */
   session: Session | undefined = undefined;
   /** Who says how much is recorded: that one, or a firm one that asks for more. */
   recording: Session | undefined = undefined;
@@ -58,8 +58,6 @@ export class Detector {
   since = 0;
   /** Hear of every account that was dropped. */
   readonly onDropped = new Set<(account: Account) => void>();
-  /** Open resources of defined kinds that were opened before they would have been recorded. */
-  openedBefore = 0;
   readonly #finds = new Finds();
   #batch: Account[] = [];
   #contexts: Context[] = [];
@@ -74,9 +72,9 @@ export class Detector {
     return this.session?.patience(kind) ?? Infinity;
   }
 
-  /** What was found since the current session began. */
+  /** What was found since tracking began. */
   get finds(): Finds {
-    return this.session?.finds ?? this.#finds;
+    return this.sessions[0]?.finds ?? this.#finds;
   }
 
   read(place: Place): Place {
@@ -135,7 +133,7 @@ export class Detector {
     if (!this.suppressed(leak)) this.#find(leak, site);
   }
 
-  /** What is found is in the reports of every tracking under way, not of the newest alone. */
+  /** What the newest tracking does not suppress is a find of every one under way that does not. */
   #find(leak: Leak, site?: Site): void {
     if (this.sessions.length === 0) this.#finds.add(leak, site);
     for (const session of this.sessions) {

@@ -105,8 +105,9 @@ function blindSpots(log: Detector, left: ReadonlyMap<Suppression, number>): stri
       `level sampled: one resource of ${recording.interval} is recorded now, so that stacks take at most ${percent} % of the time; what the counts stand for is extrapolated, and contexts are not recorded`,
     );
   }
-  if (log.openedBefore > 0) {
-    spots.push(`${count(log.openedBefore, "resource")} had been opened before tracking began and are not recorded`);
+  const { openedBefore = 0 } = recording;
+  if (openedBefore > 0) {
+    spots.push(`${count(openedBefore, "resource")} had been opened before tracking began and are not recorded`);
   }
   if (stackTrouble.lost > 0) spots.push(`${count(stackTrouble.lost, "stack")} could not be read`);
   if (stackTrouble.formatterFailed > 0) {

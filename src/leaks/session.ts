@@ -36,6 +36,8 @@ export class Session implements Depths {
   readonly quarantine: number;
   readonly suppressions: readonly Suppression[];
   readonly finds = new Finds();
+  /** Open resources of defined kinds that were opened before they would have been recorded, once it says how much is. */
+  openedBefore: number | undefined = undefined;
   readonly #heldTooLong: TrackOptions["heldTooLong"];
   readonly #freeLeaked: TrackOptions["freeLeaked"];
   spent = 0;
@@ -51,7 +53,7 @@ export class Session implements Depths {
     this.budgeted = level === "sampled";
     this.onLeak = options.onLeak;
     this.depth = stackDepth;
-    if (level !== "count") {
+    if (this.level !== "count") {
       this.openLimit = stackDepth + OPEN_FRAMES;
       // Less deep: who shared or closed is told from fewer frames than how the program came to open.
       this.dupLimit = Math.ceil(stackDepth / 2) + DUP_FRAMES;

@@ -38,7 +38,7 @@ interface Ends {
 export function withSites(message: string, { opened, closed, by, moved, revoked }: Sites & Ends): string {
   const lines = [message];
   if (opened) lines.push(`  opened: ${opened}`);
-  if (moved) lines.push(`  moved: ${moved}`);
+  if (moved) lines.push(`  last moved: ${moved}`);
   if (revoked) lines.push(`  revoked: ${revoked}`);
   if (closed) lines.push(`  given back first: ${closed}`);
   if (by) lines.push(`  by: ${by}`);

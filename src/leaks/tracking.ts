@@ -46,6 +46,7 @@ export function track(options: TrackOptions, firm = false): Disposable {
   return { [Symbol.dispose ?? Symbol.for("Symbol.dispose")]: stop } as unknown as Disposable;
 }
 
+let sweeping: Session | undefined;
 let stopSweeping: (() => void) | undefined;
 
 /** Makes the settings of the program's newest session those that count; what is recorded is what the most thorough asks for. */
@@ -59,8 +60,11 @@ function activate(log: Detector): void {
   if (log.session !== undefined && log.session.quarantine !== session?.quarantine) log.captures.reset();
   if (before === undefined) {
     log.since = log.lastId;
-    log.openedBefore = openNow();
-  } else if (before.level !== "full") log.openedBefore = Math.max(0, openNow() - recordedNow(log));
+    if (recording !== undefined) recording.openedBefore = openNow();
+  } else if (recording !== undefined && recording !== before) {
+    if (recording.outranks(before)) recording.openedBefore = Math.max(0, openNow() - recordedNow(log));
+    else recording.openedBefore ??= before.openedBefore;
+  }
   if (session === undefined) log.since = 0;
   log.captures.readAll();
   log.session = session;
@@ -69,6 +73,9 @@ function activate(log: Detector): void {
     if (recording === undefined || recording.level === "count") realm.tracker = undefined;
     else realm.tracker = recording.level === "full" ? new FullTracker(log) : new SampledTracker(log, recording);
   }
+  // Whoever comes and goes meanwhile must not put the sweeps off.
+  if (session === sweeping) return;
+  sweeping = session;
   stopSweeping?.();
   stopSweeping = undefined;
   const least = session?.leastPatience ?? Infinity;
@@ -89,7 +96,9 @@ function openNow(): number {
 function recordedNow(log: Detector): number {
   const names = new Set(definedKinds().map(({ name }) => name));
   const resources = new Set<Account>();
-  for (let at = log.head; at !== undefined; at = at.next) if (names.has(at.family.kind)) resources.add(at.first);
+  for (let at = log.head; at !== undefined; at = at.next) {
+    if (names.has(at.family.kind) && !at.first.more?.freed) resources.add(at.first);
+  }
   return resources.size;
 }
 

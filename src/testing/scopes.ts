@@ -61,8 +61,13 @@ class TestScopes implements Scopes {
   }
 
   found(scope: object, leak: Leak): boolean {
-    for (let at = scope as Scope | undefined; at !== undefined; at = at.parent) at.finds.add(leak);
-    return true;
+    let charged = false;
+    for (let at = scope as Scope | undefined; at !== undefined; at = at.parent) {
+      at.finds.add(leak);
+      // Nobody looks at one that has ended.
+      if (!at.ended) charged = true;
+    }
+    return charged;
   }
 
   closedElsewhere(account: Account, scope: object, now: object): void {

@@ -51,7 +51,10 @@ export function withoutLeaks<R>(body: () => R, options: LeakCheckOptions = {}): 
   let result: R;
   let later: PromiseLike<unknown> | undefined;
   try {
-    ({ scope, result } = all.run("", body));
+    ({ result } = all.run("", (own) => {
+      scope = own;
+      return body();
+    }));
     // Whatever reading `then` throws must not leave the tracking on.
     later = isThenable(result) ? result : undefined;
   } catch (error) {

@@ -132,6 +132,44 @@ describe("a handle that was dropped while it owed", () => {
     });
   });
 
+  it.each([0, 16, 1024])(
+    "is found when its owner has moved or revoked another account (quarantine %d)",
+    async (quarantine) => {
+      const Key = defineResource({ kind: "key", open: () => ({}), free: () => {} });
+      class Owner {
+        handle: Handle<object>;
+        readonly mine: Handle<object>;
+        constructor(handle: Handle<object>) {
+          this.handle = handle;
+          this.mine = handle.dup("owner");
+        }
+        hand(): void {
+          this.handle = this.handle.move();
+          this.handle.decrRef();
+        }
+        revoke(): void {
+          Key.revoke(this.mine);
+        }
+      }
+      const { leaks } = await tracked({ quarantine }, async () => {
+        inCall(() => {
+          for (let i = 0; i < 300; i++) new Owner(Key.open()).hand();
+        });
+        await settleAll();
+        const owners = inCall(() => Array.from({ length: 10 }, () => new Owner(Key.open())));
+        inCall(() => {
+          for (const owner of owners) owner.handle.decrRef();
+        });
+        await settle();
+        inCall(() => {
+          for (const owner of owners.splice(0)) owner.revoke();
+        });
+        await settleAll();
+      });
+      expect(leaks.filter(({ holder }) => holder === "owner")).toHaveLength(310);
+    },
+  );
+
   it("names the other accounts that are still open, and the first that was closed", async () => {
     const kept: Handle<string>[] = [];
     const leaks = await drop(() => {
@@ -289,6 +327,15 @@ describe("a context that was dropped whole", () => {
     ["AutoMemory", () => new AutoMemory()],
     ["AsyncAutoMemory", () => new AsyncAutoMemory()],
     ["AutoMemory that was moved", () => new AutoMemory().move()],
+    ["AsyncAutoMemory that was moved", () => new AsyncAutoMemory().move()],
+    [
+      "AsyncAutoMemory that freed what it had",
+      () => {
+        const memory = new AsyncAutoMemory();
+        void memory.freeAll();
+        return memory;
+      },
+    ],
     [
       "AutoMemory that freed what it had",
       () => {
@@ -329,6 +376,18 @@ describe("a context that was dropped whole", () => {
     });
     expect(briefly(leaks).sort()).toEqual(["dropped key a 1/1", "dropped key b 1/1", "dropped key c 1/1"]);
     expect([memory.size, later.size]).toEqual([0, 0]);
+  });
+
+  it("keeps nothing alive that was among the oldest when it was taken out, while the others are owned", async () => {
+    const memory = new AutoMemory();
+    const leaks = await drop(() => {
+      const handles = Array.from({ length: 60 }, (_, i) =>
+        memory.use(Handle.of(i, () => {}, { kind: "key", label: `${i}` })),
+      );
+      for (const handle of handles.slice(0, 10)) memory.keep(handle);
+    });
+    expect([leaks.length, memory.size]).toEqual([10, 50]);
+    memory.dispose();
   });
 
   it("stands before its victims in the report", async () => {

@@ -59,6 +59,22 @@ describe("lastref/register", () => {
     expect(run(program("full")).stderr).toContain("lastref: 50 leaks in 1 group (level full)");
   });
 
+  it("sets the exit code for what was dropped before a test helper or the program tracked as well", () => {
+    for (const then of [
+      `const { leakGuard } = await import("./dist/testing.js"); leakGuard({ beforeEach() {}, afterEach() {} });`,
+      `(await import("./dist/leaks.js")).trackLeaks();`,
+    ]) {
+      const { status, stderr } = run(
+        `const { settle } = await import("./dist/leaks.js");
+        (() => void open("lost"))();
+        await settle();
+        ${then}`,
+        { ...full, LASTREF_LEAKS_EXIT_CODE: "7" },
+      );
+      expect([status, stderr.match(/lastref: .*/)?.[0]]).toEqual([7, "lastref: 1 leak in 1 group (level full)"]);
+    }
+  });
+
   it("prints what is open of a watched kind at the level that records no others", () => {
     const { status, stderr } = run(
       `const { defineResource } = await import("./dist/index.js");

@@ -3,7 +3,7 @@ import { AutoMemory, defineResource, Handle } from "../../src/index";
 import { detector } from "../../src/leaks/detector";
 import { type Leak, leakReport, settle, takeSnapshot, trackLeaks } from "../../src/leaks/index";
 import { assertNoLeaks, expectNoGrowth, withoutLeaks } from "../../src/testing/index";
-import { inCall, settleAll, tracked } from "./support";
+import { inCall, settleAll, tracked, until } from "./support";
 
 const open = (label = "a", kind = "key"): Handle<string> => Handle.of(label, () => {}, { kind, label });
 const turn = (): Promise<void> => new Promise((resolve) => setImmediate(resolve));
@@ -60,6 +60,66 @@ describe("a test helper, while the program tracks as well", () => {
       quiet.decrRef();
     });
     expect(leaks.map(({ verdict, label }) => `${verdict} ${label}`)).toEqual(["dropped heard"]);
+  });
+
+  it("does not put off the search for what is held too long", async () => {
+    await tracked({ heldTooLong: 20 }, async (leaks) => {
+      const handle = open();
+      await until(() => {
+        withoutLeaks(() => {});
+        return leaks.length > 0;
+      });
+      expect(leaks.map(({ verdict }) => verdict)).toEqual(["held-too-long"]);
+      handle.decrRef();
+    });
+  });
+
+  it("changes nothing in what a report at another level says afterwards", async () => {
+    const Key = defineResource({ kind: "key", open: (n: number) => n, free: () => {} });
+    await tracked({ level: "sampled", budget: 1e-9 }, () => {
+      const handles = Array.from({ length: 500 }, (_, n) => Key.open(n));
+      withoutLeaks(() => {});
+      expect(leakReport().blindSpots.join()).not.toContain("before tracking began");
+      for (const handle of handles) handle.decrRef();
+    });
+  });
+
+  it("and another tracking forget nothing that was found before", async () => {
+    await tracked({}, async () => {
+      inCall(() => void open("lost"));
+      await settleAll();
+      const inner = trackLeaks();
+      expect(() => assertNoLeaks()).toThrow('dropped  key "lost"');
+      withoutLeaks(() => expect(leakReport().total).toBe(1));
+      inner[Symbol.dispose]();
+    });
+  });
+
+  it("leaves the warning to nobody who has ended", async () => {
+    const warnings: string[] = [];
+    const listen = ({ message }: Error): void => void warnings.push(message.split("\n")[0] as string);
+    process.on("warning", listen);
+    const tracking = trackLeaks();
+    const cache: Handle<string>[] = [];
+    await expectNoGrowth(() => {
+      if (cache.length === 0) cache.push(Handle.of("a", () => {}, { kind: "cached", label: "cached" }));
+    });
+    expect(() =>
+      withoutLeaks(() => {
+        cache.push(Handle.of("b", () => {}, { kind: "broken", label: "broken" }));
+        throw new Error("own");
+      }),
+    ).toThrow("own");
+    cache.length = 0;
+    await settleAll();
+    await turn();
+    process.off("warning", listen);
+    tracking[Symbol.dispose]();
+    expect(warnings.sort()).toEqual(['dropped broken "broken"', 'dropped cached "cached"']);
+  });
+
+  it("hands nothing to the body", () => {
+    withoutLeaks((...given: unknown[]) => expect(given).toEqual([]));
   });
 
   it("goes back to what the program asked for", async () => {
@@ -142,6 +202,24 @@ describe("expectNoGrowth()", () => {
       "fulfilled",
       expect.objectContaining({ message: expect.stringContaining("key: +1, +1, +1") }),
     ]);
+    for (const handle of kept) handle.decrRef();
+  });
+
+  it("sees what the body sets off elsewhere", async () => {
+    const kept: Handle<string>[] = [];
+    let wake: ((done: () => void) => void) | undefined;
+    const consumer = (async () => {
+      for (let i = 0; i < 6; i++) {
+        const done = await new Promise<() => void>((resolve) => {
+          wake = resolve;
+        });
+        kept.push(open("of the consumer"));
+        done();
+      }
+    })();
+    const woken = (): Promise<void> => new Promise((resolve) => wake?.(resolve));
+    await expect(expectNoGrowth(woken)).rejects.toThrow("key: +1, +1, +1");
+    await consumer;
     for (const handle of kept) handle.decrRef();
   });
 

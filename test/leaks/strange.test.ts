@@ -2,7 +2,7 @@ import { describe, expect, it } from "vitest";
 import { defineResource, Handle, RevokedError } from "../../src/index";
 import { detector } from "../../src/leaks/detector";
 import { leakReport, liveHandles } from "../../src/leaks/index";
-import { lineHere, tracked } from "./support";
+import { lineHere, tracked, until } from "./support";
 
 describe("the references that nothing has paid for", () => {
   const places = (handle: Handle<string>): string[] => {
@@ -28,6 +28,25 @@ describe("the references that nothing has paid for", () => {
       for (let i = 0; i < 20; i++) handle.decrRef();
       expect(places(handle)).toEqual(["owing", "owing", "owing"]);
       while (handle.owed > 0) handle.decrRef();
+    });
+  });
+});
+
+describe("references taken while nothing is tracked", () => {
+  it("take no place from those that were taken before", async () => {
+    const handle = await tracked({}, () => {
+      const opened = Handle.of("a", () => {}, { kind: "key" });
+      (function forgets() {
+        opened.incrRef();
+      })();
+      return opened;
+    });
+    handle.result.incrRef();
+    handle.result.decrRef();
+    await tracked({ heldTooLong: 0 }, async (leaks) => {
+      await until(() => leaks.length > 0);
+      expect([leaks[0]?.owed, leaks[0]?.unmatched.map((site) => site.split(" ")[0])]).toEqual([2, ["forgets"]]);
+      for (let i = 0; i < 2; i++) handle.result.decrRef();
     });
   });
 });
@@ -97,7 +116,9 @@ describe("records of what is strange", () => {
       const old = Key.open("a");
       const here = lineHere() + 1;
       const moved = old.move();
-      expect(() => old.value).toThrow(new RegExp(`\\n  opened: .*[\\s\\S]*\\n  moved: .*strange\\.test\\.ts:${here}:`));
+      expect(() => old.value).toThrow(
+        new RegExp(`\\n  opened: .*[\\s\\S]*\\n  last moved: .*strange\\.test\\.ts:${here}:`),
+      );
       const there = lineHere() + 1;
       Key.revoke(moved);
       expect(() => moved.value).toThrow(
