@@ -65,7 +65,7 @@ export class Life<K, T, V> {
   begin(entry: Entry<K, T>): void {
     this.entries.set(entry.key, entry);
     this.room.queue.add(entry);
-    this.room.pump();
+    this.room.pump(this.calling !== undefined);
   }
 
   #open(entry: Entry<K, T>): void {

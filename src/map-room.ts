@@ -19,6 +19,7 @@ export class Room<K, T> {
   #used = 0;
   #ending = 0;
   #pumping = false;
+  #evicting = false;
   /** Whether there may be more to do than when the pumping began: a free or an open may acquire, or end at once. */
   #more = false;
 
@@ -46,12 +47,16 @@ export class Room<K, T> {
    * Opens what waits in the queue as far as there is room, and makes room by freeing idle values.
    *
    * What it calls may end at once and ask for the next: that is left to the call under way, so that a long queue of such
-   * takes no stack.
+   * takes no stack. Not so what an open asks for: it goes before what that open asks for next, and may have given its place
+   * back when that comes.
+   *
+   * @param forOpen Whether an open in its synchronous part asks.
    */
-  pump(): void {
+  pump(forOpen = false): void {
     if (this.queue.size === 0) return;
     this.#more = true;
-    if (this.#pumping) return;
+    if (this.#evicting || (this.#pumping && !forOpen)) return;
+    const outer = this.#pumping;
     this.#pumping = true;
     try {
       while (this.#more) {
@@ -60,7 +65,7 @@ export class Room<K, T> {
         this.#openNext();
       }
     } finally {
-      this.#pumping = false;
+      this.#pumping = outer;
     }
   }
 
@@ -96,10 +101,12 @@ export class Room<K, T> {
 
   #makeRoom(): void {
     const wanted = this.#wanted();
+    this.#evicting = true;
     for (const entry of this.idle) {
-      if (this.#used - this.#ending + wanted <= this.max) return;
+      if (this.#used - this.#ending + wanted <= this.max) break;
       this.#evict(entry);
     }
+    this.#evicting = false;
   }
 
   #openNext(): void {
