@@ -171,6 +171,9 @@ function parseEndpoint(endpoint: Endpoint): EndpointParts {
   const { host, port } = splitHost(authority.slice(at + 1));
   const [path = "", query = ""] = rest.split("#")[0]?.split("?") ?? [];
   const asked = new URLSearchParams(query);
+  // "h:1/2/" is "h:1/2". By hand: an expression for it would try anew at every slash.
+  let end = path.length;
+  while (path[end - 1] === "/") end--;
   return {
     // A URL may escape what begins a zone.
     host: scheme ? host.replace(/^(\[[^%]*%)25(?=[a-z])/i, "$1") : host,
@@ -179,8 +182,7 @@ function parseEndpoint(endpoint: Endpoint): EndpointParts {
     servername: asked.get("servername") ?? undefined,
     user: account[0],
     password: account[1],
-    // "h:1/2/" is "h:1/2".
-    db: asked.get("db") ?? decode(path.replace(/^\/|\/+$/g, "")),
+    db: asked.get("db") ?? decode(path.slice(1, end)),
   };
 }
 

@@ -226,6 +226,14 @@ describe("canonicalEndpoint()", () => {
 });
 
 describe("readEndpoint()", () => {
+  it("reads a long path in the time that it is long", () => {
+    const path = `${"/".repeat(100_000)}x//`;
+    const before = performance.now();
+    expect(readEndpoint(`a:1/${path}`).db).toBe(path.slice(0, -2));
+    // One look at each character takes no time; one from each slash on takes seconds.
+    expect(performance.now() - before).toBeLessThan(2000);
+  });
+
   it("gives the parts to connect with, the password included", () => {
     expect(readEndpoint("rediss://app:p%40ss@[0::1]/2", { defaultPort: 1 })).toEqual({
       host: "::1",
