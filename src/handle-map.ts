@@ -167,9 +167,10 @@ export const HandleMap: HandleMapConstructor = class<K, T, V = T> implements Fac
   }
 
   peek(key: K, options?: Pick<AcquireOptions, "holder">): AsyncHandle<T> | undefined {
+    const holder = holderName(options?.holder);
     const entry = this.#entries.get(this.#entrance.canonical(key));
     if (entry === undefined || this.#life.closed) return undefined;
-    return this.#entrance.take(entry, holderName(options?.holder), realm.tracker?.here?.());
+    return this.#entrance.take(entry, holder, realm.tracker?.here?.());
   }
 
   acquire(key: K, options?: AcquireOptions): Promise<AsyncHandle<T>> {

@@ -61,9 +61,10 @@ export class Entrance<K, T, V> {
   }
 
   #ask(asked: Asked<K, T>): Promise<AsyncHandle<T>> {
-    const { closed, refusals, entries, options } = this.#life;
+    const { refusals, entries, options } = this.#life;
     const key = this.canonical(asked.given);
-    if (closed) throw refusals.closed(refusals.label(key));
+    // Only now: the function that spells keys may have closed the map.
+    if (this.#life.closed) throw refusals.closed(refusals.label(key));
     const { signals, opener } = asked;
     const gaveUp = aborted(opener === undefined ? signals : [...signals, opener.signal]);
     if (gaveUp !== undefined) throw gaveUp.reason;

@@ -285,3 +285,30 @@ describe("HandleMap, what it is told", () => {
     expect(new HandleMap({ open, max: Infinity }).size).toBe(0);
   });
 });
+
+describe("HandleMap, closed by what an acquire asks for", () => {
+  it("gives no handle of what is held", async () => {
+    const make = async (options = {}) => {
+      const map = new HandleMap<string, string>({ open: (key) => key, ...options });
+      return [map, await map.acquire("a")] as const;
+    };
+    let closing = false;
+    const canonical = (key: string): string => {
+      if (closing) void map.close();
+      return key;
+    };
+    const [map, held] = await make({ canonical });
+    closing = true;
+    await expect(map.acquire("a")).rejects.toThrow('Cannot acquire entry "a": the map is closed');
+    expect(held.refCount).toBe(1);
+    const [other, kept] = await make();
+    const holder = {
+      toString() {
+        void other.close();
+        return "holder";
+      },
+    };
+    expect([other.peek("a", { holder: holder as never }), kept.refCount]).toEqual([undefined, 1]);
+    await Promise.all([held.decrRef(), kept.decrRef()]);
+  });
+});
