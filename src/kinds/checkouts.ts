@@ -147,12 +147,12 @@ class CheckoutsImpl<T> implements Checkouts<T> {
       checkObject(`acquire ${this.#kind}`, options);
       const { signal, timeout = this.#driver.timeout ?? Infinity } = options;
       checkSignal(`acquire ${this.#kind}`, signal);
+      const holder = holderName(options.holder);
       if (this.#closed) throw this.#refusals.closed();
       const gaveUp = aborted([signal]);
       if (gaveUp !== undefined) throw gaveUp.reason;
       checkRange("timeout", timeout, 0);
       this.#checkPatience();
-      const holder = holderName(options.holder);
       const here = realm.tracker?.here?.("first");
       const abort = abortController();
       let over = false;

@@ -499,6 +499,20 @@ describe("checkouts()", () => {
     for (const held of [handle, second, third]) await held.decrRef();
   });
 
+  it("takes nothing out of the pool for an acquire whose holder's name closed it", async () => {
+    const log: string[] = [];
+    const pool = checkouts(simple(log));
+    const holder = {
+      toString() {
+        void pool.close();
+        return "holder";
+      },
+    };
+    await expect(pool.acquire({ holder: holder as never })).rejects.toThrow(MapClosedError);
+    await pool.close();
+    expect([pool.size, log]).toEqual([0, []]);
+  });
+
   it("rejects all the same when its error cannot be made", async () => {
     const failure = new Error("no sites");
     const record = {
