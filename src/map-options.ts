@@ -105,7 +105,7 @@ export interface HandleMapStats<K> {
 
 /** How `HandleMap.close` goes about it. */
 export interface CloseOptions {
-  /** Revokes what is in use instead of waiting for its holders. */
+  /** Revokes what is in use instead of waiting for its holders. Borrows, opens and frees under way are waited for all the same. */
   readonly force?: boolean;
   /** After this many milliseconds the promise rejects and names who still holds what. */
   readonly timeout?: number;

@@ -60,12 +60,13 @@ export interface Checkouts<T> extends AsyncDisposable {
   holders(): HolderFacts[];
   /**
    * Refuses new acquires, rejects those that wait, and waits until all is given back, which from now on is destroyed
-   * (`force`: revokes it), and until the pool has answered every acquire, for what still arrives is destroyed as well. The
-   * pool itself is ended by whoever made it, after this. Further calls are as those of
+   * (`force`: revokes it), and until the pool has answered every acquire, for what still arrives is destroyed as well: the
+   * `signal` of such an acquire aborts, and if the pool does not answer all the same, only a `timeout` ends the wait, not
+   * `force`. The pool itself is ended by whoever made it, after this. Further calls are as those of
    * {@link HandleMap.close}: one promise, and a new one after a `timeout` has run out.
    *
    * @returns A promise that rejects after `timeout` with a {@link MapClosedError} that names the connections and holders
-   * that are left.
+   * that are left, and counts the acquires without an answer.
    */
   close(options?: CloseOptions): Promise<void>;
   /** The same as {@link close} without options. */
@@ -283,7 +284,7 @@ class CheckoutsImpl<T> implements Checkouts<T> {
       return new TypeError(`Cannot discard ${given}: a loan is no account; throw instead, and it is destroyed`);
     }
     if (account === undefined) return unfit(`discard a ${this.#kind}`, "a handle that was checked out here", given);
-    const spent = "its account was given back, or moved to another handle";
+    const spent = "its account was given back, revoked, or moved to another handle";
     const why = account.alive ? "it was not checked out here" : spent;
     return new TypeError(`Cannot discard ${nameOf(HandleImpl.counted(account))}: ${why}`);
   }

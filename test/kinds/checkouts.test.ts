@@ -447,7 +447,8 @@ describe("checkouts()", () => {
     };
     const a = await pool.acquire();
     await a.decrRef();
-    const spent = 'TypeError: Cannot discard connection "c1": its account was given back, or moved to another handle';
+    const spent =
+      'TypeError: Cannot discard connection "c1": its account was given back, revoked, or moved to another handle';
     expect(said(a)).toBe(spent);
     const b = await pool.acquire();
     const moved = b.move();
@@ -534,6 +535,31 @@ describe("checkouts()", () => {
     } finally {
       realm.tracker = before;
     }
+  });
+
+  it("waits for a pool that does not answer also by force, until the time runs out, and destroys what still comes", async () => {
+    const gate = deferred<number>();
+    const log: string[] = [];
+    let heard: unknown;
+    const pool = checkouts<number>({
+      ...simple(log),
+      acquire: ({ signal }) => {
+        signal.addEventListener("abort", () => {
+          heard = signal.reason;
+        });
+        return gate.promise;
+      },
+    });
+    const asked = pool.acquire();
+    const unanswered = /: 1 not given back after 1 ms:\n {2}1 acquire that the pool has not answered$/;
+    const closing = pool.close({ timeout: 1 });
+    await expect(asked).rejects.toThrow(MapClosedError);
+    expect(heard).toBeInstanceOf(MapClosedError);
+    await expect(closing).rejects.toThrow(unanswered);
+    await expect(pool.close({ force: true, timeout: 1 })).rejects.toThrow(unanswered);
+    gate.resolve(7);
+    await pool.close({ force: true });
+    expect(log).toEqual(["destroy 7"]);
   });
 
   it("says what is under way besides what is held", async () => {
