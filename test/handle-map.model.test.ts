@@ -154,8 +154,9 @@ async function play(seed: number, operations: number, exclusive: boolean, idle: 
     while (left-- > 0) await one();
   };
   await Promise.all(Array.from({ length: 20 }, walker));
-  expect([map.stats.opening, map.stats.holders.size]).toEqual([0, 0]);
-  // A caller that gave up leaves the question of whether the value is valid under way.
+  expect(map.stats.opening).toBe(0);
+  // A caller that gave up leaves his open under way, which may hold another key, and the question whether a value is valid.
+  await until(() => map.stats.holders.size === 0, "an abandoned open to give back what it needed");
   await until(() => map.stats.open === 0, "the last borrow to end");
   await until(() => map.stats.leaving === 0, "what has left to be freed");
   expect(world.opens - world.frees).toBe(map.stats.idle);
