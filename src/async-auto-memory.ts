@@ -106,13 +106,15 @@ async function payAll(list: OwnedList, awaitAnyway: boolean): Promise<void> {
 
 export const AsyncAutoMemory: AsyncAutoMemoryConstructor = class AsyncAutoMemory implements AsyncAutoMemory {
   /** `undefined` once the context has ended. */
-  #list: OwnedList | undefined = new OwnedList(this);
+  #list: OwnedList | undefined = new OwnedList();
   /** `null` or `undefined` was used: the end then takes at least one turn of the microtask queue. */
   #awaits = false;
   #record: ContextRecord | undefined = undefined;
 
   constructor() {
-    if (realm.tracker !== undefined) this.#record = realm.tracker.context(this);
+    if (realm.tracker === undefined) return;
+    this.#record = realm.tracker.context(this);
+    (this.#list as OwnedList).context = this;
   }
 
   static async run<R>(body: (memory: AsyncAutoMemory) => R): Promise<Awaited<R>> {
@@ -217,7 +219,8 @@ export const AsyncAutoMemory: AsyncAutoMemoryConstructor = class AsyncAutoMemory
 
   freeAll(): Promise<void> {
     const list = this.#open("freeAll");
-    this.#list = new OwnedList(this);
+    this.#list = new OwnedList();
+    this.#list.context = list.context;
     return payAll(list, false);
   }
 

@@ -165,11 +165,13 @@ function payAll(list: OwnedList): void {
 
 export const AutoMemory: AutoMemoryConstructor = class AutoMemory implements AutoMemory {
   /** `undefined` once the context has ended. */
-  #list: OwnedList | undefined = new OwnedList(this);
+  #list: OwnedList | undefined = new OwnedList();
   #record: ContextRecord | undefined = undefined;
 
   constructor() {
-    if (realm.tracker !== undefined) this.#record = realm.tracker.context(this);
+    if (realm.tracker === undefined) return;
+    this.#record = realm.tracker.context(this);
+    (this.#list as OwnedList).context = this;
   }
 
   static run<R>(body: (memory: AutoMemory) => R): R {
@@ -238,7 +240,8 @@ export const AutoMemory: AutoMemoryConstructor = class AutoMemory implements Aut
 
   freeAll(): void {
     const list = AutoMemory.#listOf(this, "freeAll");
-    this.#list = new OwnedList(this);
+    this.#list = new OwnedList();
+    this.#list.context = list.context;
     payAll(list);
   }
 

@@ -30,8 +30,8 @@ const NEAR = 32;
  * costs 8 bytes, and the list holds at most twice the live entries.
  */
 export class OwnedList {
-  /** Whose list this is: who has a handle of a forgotten context still reaches it, so it is not lost before them. */
-  context: object;
+  /** Whose list this is, if that is recorded: who has a handle of a forgotten context reaches it, so it is not lost before them. */
+  context: object | undefined = undefined;
   /** The one of the flat accounts that it owns, of the kind that came last. */
   #flat: Flat<unknown> | undefined = undefined;
   #entries: Entry[] = [];
@@ -39,17 +39,13 @@ export class OwnedList {
   /** Where each entry stands, once one was taken out that was not among the newest, until the next sweep. */
   #places: Map<Entry, number> | undefined = undefined;
 
-  constructor(context: object) {
-    this.context = context;
-  }
-
   get size(): number {
     return this.#entries.length - this.#gone;
   }
 
   add(entry: Entry): void {
-    const place = this.#entries.push(entry) - 1;
-    if (this.#places !== undefined) this.#places.set(entry, place);
+    if (this.#places !== undefined) this.#places.set(entry, this.#entries.length);
+    this.#entries.push(entry);
   }
 
   /** An entry has left on its own. */

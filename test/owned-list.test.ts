@@ -12,7 +12,7 @@ class Item implements Entry {
 }
 
 function filled(n: number): { list: OwnedList; items: Item[] } {
-  const list = new OwnedList({});
+  const list = new OwnedList();
   const items = Array.from({ length: n }, () => new Item());
   for (const item of items) list.add(item);
   return { list, items };
@@ -122,7 +122,7 @@ describe("OwnedList", () => {
 });
 
 describe("Owners", () => {
-  const [a, b] = [new OwnedList({}), new OwnedList({})];
+  const [a, b] = [new OwnedList(), new OwnedList()];
 
   it("are none, one, or several with the newest last", () => {
     const one = addOwner(undefined, a);
@@ -131,7 +131,7 @@ describe("Owners", () => {
     expect(two).toEqual([a, b]);
     const three = addOwner(two, a);
     expect(three).toEqual([a, b, a]);
-    expect([owns(undefined, a), owns(one, a), owns(one, b), owns(two, b), owns(two, new OwnedList({}))]).toEqual([
+    expect([owns(undefined, a), owns(one, a), owns(one, b), owns(two, b), owns(two, new OwnedList())]).toEqual([
       false,
       true,
       false,
