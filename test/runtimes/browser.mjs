@@ -9,6 +9,7 @@ const TYPES = {
   ".mjs": "text/javascript",
   ".json": "application/json",
 };
+const MINUTE = 60_000;
 // Scripts of the page's own origin only, no eval: what a careful site allows.
 const POLICY = "default-src 'none'; script-src 'self' 'wasm-unsafe-eval' 'sha256-HASH'";
 
@@ -51,6 +52,19 @@ async function serve(project) {
   return server;
 }
 
+/** A program that hangs is a failure, as it is on every other runtime. */
+async function within(ms, program, ended) {
+  let timer;
+  const late = new Promise((_, reject) => {
+    timer = setTimeout(() => reject(new Error(`${program} has not ended within ${ms} ms`)), ms);
+  });
+  try {
+    return await Promise.race([ended, late]);
+  } finally {
+    clearTimeout(timer);
+  }
+}
+
 /** Starts the browser; each program gets a page, and with it a realm, of its own. */
 export async function startBrowser(executablePath, project) {
   const { chromium } = await import("playwright-core");
@@ -71,7 +85,11 @@ export async function startBrowser(executablePath, project) {
     page.on("pageerror", (error) => output.push(String(error)));
     try {
       await page.goto(address);
-      await page.evaluate((url) => import(url), `/${program}`);
+      await within(
+        MINUTE,
+        program,
+        page.evaluate((url) => import(url), `/${program}`),
+      );
       return output.join("\n");
     } catch (error) {
       throw Object.assign(error, { stdout: output.join("\n"), stderr: `\n${error}` });
