@@ -232,6 +232,15 @@ export function reasonOf(error: unknown, otherwise: string): string {
   }
 }
 
+/** Whatever was given as a name, as a string; one that cannot be had says so. */
+export function textOf(given: unknown, what: string): string {
+  try {
+    return String(given);
+  } catch (error) {
+    return `(no ${what}: ${reasonOf(error, "it could not be made a string")})`;
+  }
+}
+
 /** The error of an argument that cannot be used: `Cannot listen: expected a function, received undefined`. */
 export function unfit(action: string, wanted: string, given: unknown): TypeError {
   return new TypeError(`Cannot ${action}: expected ${wanted}, received ${received(given)}`);

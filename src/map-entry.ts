@@ -1,7 +1,7 @@
 import { Counted, count, type Kind, State } from "./account";
 import { type AsyncHandle, AsyncHandleImpl } from "./async-handle";
 import { AsyncKind } from "./async-kind";
-import { type HolderFacts, reasonOf } from "./errors";
+import { type HolderFacts, textOf } from "./errors";
 import { HandleImpl, openAccount } from "./handle";
 import { LateController, now, onAbort } from "./host";
 import type { StopListening } from "./map-options";
@@ -210,12 +210,7 @@ function hereOn<T>({ count, record }: Counted<T>): OpenedThere | undefined {
 
 /** A holder's name as it was given, made a string at once: an error that lists it much later must not fail by it. */
 export function holderName(given: unknown): string | undefined {
-  if (given === undefined || typeof given === "string") return given;
-  try {
-    return String(given);
-  } catch (error) {
-    return `(no name: ${reasonOf(error, "it could not be made a string")})`;
-  }
+  return given === undefined || typeof given === "string" ? given : textOf(given, "name");
 }
 
 /** Holders that a message names; the error has them all. */

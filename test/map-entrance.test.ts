@@ -3,7 +3,7 @@ import { describe, expect, it, vi } from "vitest";
 import { AcquireTimeoutError } from "../src/errors";
 import { HandleMap } from "../src/handle-map";
 import { defineAsyncResource } from "../src/resource";
-import { realm } from "../src/tracker";
+import { withBrokenRecords } from "./support/broken-records";
 import { deferred, turn } from "./support/until";
 
 async function rejection(promise: Promise<unknown>): Promise<AcquireTimeoutError> {
@@ -96,24 +96,13 @@ describe("HandleMap.acquire(key, { timeout })", () => {
 
   it("rejects all the same when its error cannot be made", async () => {
     const failure = new Error("no sites");
-    const record = {
-      closed: () => {},
-      sites: () => {
-        throw failure;
-      },
-    };
-    const before = realm.tracker;
-    const opened = () => ({ account: () => record, freed: () => {} });
-    realm.tracker = { wants: () => true, adopts: true, opened, context: () => undefined } as never;
-    try {
+    await withBrokenRecords(failure, async () => {
       const map = new HandleMap<string, string>({ open: (key) => key, max: 1 });
       const held = await map.acquire("a", { holder: "writer" });
       await expect(map.acquire("b", { timeout: 1 })).rejects.toBe(failure);
       await expect(map.close({ timeout: 1 })).rejects.toBe(failure);
       await held.decrRef();
-    } finally {
-      realm.tracker = before;
-    }
+    });
   });
 
   it("is one time for all that the acquire does, and leaves no timer", async () => {

@@ -1,10 +1,11 @@
+import { textOf } from "../errors";
 import type { AccountRecord, ContextRecord, ResourceRecord, Sites } from "../tracker";
 import { ticks } from "./clock";
 import type { Context } from "./context-record";
 import type { Family } from "./families";
 import { NOWHERE, type Place, Site, siteOf } from "./sites";
 import { capture } from "./stack";
-import { textOf, withSites } from "./text";
+import { withSites } from "./text";
 
 interface TouchRecord {
   readonly hint: string;

@@ -1,5 +1,4 @@
 import { count, named } from "../account";
-import { reasonOf } from "../errors";
 import type { Sites } from "../tracker";
 import { CONTEXT } from "./finds";
 import type { Leak, LeakGroup, LiveHandle } from "./types";
@@ -17,15 +16,6 @@ export function printAge(ms: number): string {
 /** `    opened        main (app.ts:1:2)`, with the further lines under the first. */
 function field(name: string, text: string): string {
   return `  ${name.padEnd(COLUMN)}${text.replaceAll("\n", `\n  ${" ".repeat(COLUMN)}`)}`;
-}
-
-/** Whatever was given as a name, as a string; one that cannot be had says so. */
-export function textOf(given: unknown, what: string): string {
-  try {
-    return String(given);
-  } catch (error) {
-    return `(no ${what}: ${reasonOf(error, "it could not be made a string")})`;
-  }
 }
 
 /** Where an account's use was ended by somebody else than its holder. */

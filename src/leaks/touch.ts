@@ -1,8 +1,7 @@
 import { AsyncHandleImpl } from "../async-handle";
-import { checkObject } from "../errors";
+import { checkObject, textOf } from "../errors";
 import { HandleImpl } from "../handle";
 import type { Account } from "./account-record";
-import { textOf } from "./text";
 
 /**
  * Writes down that an account was seen here, for the report on it ("last touch", as Netty's `touch`). The first and the

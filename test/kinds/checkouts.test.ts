@@ -9,7 +9,7 @@ import { describe, expect, it } from "vitest";
 import { AcquireTimeoutError, MapClosedError, RefCountError, RevokedError, UseAfterFreeError } from "../../src/errors";
 import { checkouts } from "../../src/kinds/checkouts";
 import type { PoolDriver } from "../../src/kinds/pool-driver";
-import { realm } from "../../src/tracker";
+import { withBrokenRecords } from "../support/broken-records";
 import { RawClient, startRedis } from "../support/redis";
 import { startSockets } from "../support/sockets";
 import { TinyPool } from "../support/tiny-pool";
@@ -516,25 +516,14 @@ describe("checkouts()", () => {
 
   it("rejects all the same when its error cannot be made", async () => {
     const failure = new Error("no sites");
-    const record = {
-      closed: () => {},
-      sites: () => {
-        throw failure;
-      },
-    };
-    const before = realm.tracker;
-    const opened = () => ({ account: () => record, freed: () => {} });
-    realm.tracker = { wants: () => true, adopts: true, opened, context: () => undefined } as never;
-    try {
+    await withBrokenRecords(failure, async () => {
       let given = 0;
       const pool = checkouts({ ...simple(), acquire: () => (++given > 1 ? new Promise<number>(() => {}) : 1) });
       const handle = await pool.acquire();
       await expect(pool.acquire({ timeout: 1 })).rejects.toBe(failure);
       await expect(pool.close({ timeout: 1 })).rejects.toBe(failure);
       await handle.decrRef();
-    } finally {
-      realm.tracker = before;
-    }
+    });
   });
 
   it("waits for a pool that does not answer also by force, until the time runs out, and destroys what still comes", async () => {

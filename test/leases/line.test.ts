@@ -146,16 +146,22 @@ function spied(controller: AbortController, changed: (change: number) => void) {
   return { signal, abort: (reason: unknown) => controller.abort(reason) };
 }
 
+/** Leases whose lock "x" somebody asked for who has left before the server answered; `open` lets it answer. */
+async function askedAndLeft() {
+  const server = new MemoryServer();
+  const { opened, open } = gate();
+  server.reply = (command) => (command === "ACQUIRE" && server.sent.length === 1 ? opened : undefined);
+  const leases = new Leases({ nodes: [server.send], ttl: 5000 });
+  const controller = new AbortController();
+  const left = leases.acquire("x", { signal: controller.signal });
+  controller.abort(new Error("left"));
+  await expect(left).rejects.toThrow("left");
+  return { server, leases, open };
+}
+
 describe("Leases.tryAcquire() behind who asked and has left", () => {
   it("waits until that is given back, and has the lock", async () => {
-    const server = new MemoryServer();
-    const { opened, open } = gate();
-    server.reply = (command) => (command === "ACQUIRE" && server.sent.length === 1 ? opened : undefined);
-    const leases = new Leases({ nodes: [server.send], ttl: 5000 });
-    const controller = new AbortController();
-    const left = leases.acquire("x", { signal: controller.signal });
-    controller.abort(new Error("left"));
-    await expect(left).rejects.toThrow("left");
+    const { server, leases, open } = await askedAndLeft();
     const trying = leases.tryAcquire("x");
     // Behind one that waits it is a miss.
     expect(await leases.tryAcquire("x")).toBeUndefined();
@@ -168,14 +174,7 @@ describe("Leases.tryAcquire() behind who asked and has left", () => {
   });
 
   it("misses when the lock is taken by force meanwhile", async () => {
-    const server = new MemoryServer();
-    const { opened, open } = gate();
-    server.reply = (command) => (command === "ACQUIRE" && server.sent.length === 1 ? opened : undefined);
-    const leases = new Leases({ nodes: [server.send], ttl: 5000 });
-    const controller = new AbortController();
-    const left = leases.acquire("x", { signal: controller.signal });
-    controller.abort(new Error("left"));
-    await expect(left).rejects.toThrow("left");
+    const { leases, open } = await askedAndLeft();
     const trying = leases.tryAcquire("x");
     const asking = leases.acquire("x", { wait: 0 }).catch((error) => error);
     const forced = await leases.force("x");
