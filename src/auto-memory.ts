@@ -51,7 +51,8 @@ export interface AutoMemory extends Disposable {
    */
   defer(onDispose: () => void): void;
   /**
-   * Opens a resource straight into the context (Valkey's `OpenKey(ctx, ...)`), which owes its reference.
+   * Opens a resource straight into the context (Valkey's `OpenKey(ctx, ...)`), which owes its reference,
+   * whatever a subclass has made of {@link use}; so does {@link hold}.
    *
    * @throws {ReferenceError} If the context has ended; nothing is opened, or what was opened is freed.
    * @throws Whatever the resource's `open` throws.
