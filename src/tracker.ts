@@ -102,6 +102,11 @@ export interface KindCounts {
   readonly cached: number;
 }
 
+/** A `WeakRef`, by what is asked of it: the name is not in every user's `lib`. */
+interface Weak<T> {
+  deref(): T | undefined;
+}
+
 /** The state that is one per realm however many copies of the library are loaded. */
 interface Realm {
   /** Hears of every resource; `undefined` while tracking is off. */
@@ -111,7 +116,7 @@ interface Realm {
   /** Hears of overdrawn accounts; `undefined`: they throw. */
   panic: ((error: Error) => void) | undefined;
   /** The kinds that were defined, for counting what was opened before tracking began. Whoever reads it takes out the dead. */
-  kinds: WeakRef<KindCounts>[];
+  kinds: Weak<KindCounts>[];
   /** The detector's own state, so that two copies of it share one registry. */
   detector: unknown;
 }

@@ -63,6 +63,7 @@ describe("the declarations", () => {
     ["an ESM project", "module", "consumer.ts", {}, []],
     ["a CommonJS project", "commonjs", "consumer.ts", {}, []],
     ["a bundled project", "module", "consumer.ts", { module: "esnext", moduleResolution: "bundler" }, []],
+    ["a project with the oldest lib", "module", "entries.ts", { target: "es2015", lib: ["es2015"] }, []],
     [
       "a project with esnext.disposable and DOM",
       "module",
