@@ -137,6 +137,15 @@ No live handle is left.
     expect(out).toContain("ENAMETOOLONG: name too long");
   });
 
+  it("prints a name with control characters on one line, without them", async () => {
+    const odd = join(directory, "a\nb\x1b[2J\u202e");
+    mkdirSync(odd);
+    const shown = `${directory}/a\\u{a}b\\u{1b}[2J\\u{202e}`;
+    const [there, missing] = await Promise.all([demo(odd), demo(`${odd}.`)]);
+    expect(there).toMatchObject({ code: 0, out: expect.stringContaining(`Read ${shown} in `) });
+    expect(missing.err).toBe(`Cannot read directory "${shown}.": ENOENT: no such file or directory\n`);
+  });
+
   it("says what is wrong with a directory that it cannot read, and exits with 1", async () => {
     const missing = join(directory, "missing");
     const file = join(directory, "file");

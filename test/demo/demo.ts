@@ -9,7 +9,7 @@ import { AsyncAutoMemory, type AsyncHandle, defineResource, type Handle } from "
 import { type Descriptors, descriptorCounter } from "./descriptors";
 import { makeMistakes } from "./mistakes";
 import { ask, Connection, Listener, listen, portOf, type Result, send, type Totals } from "./results";
-import { Screen, size, table } from "./screen";
+import { plain, Screen, size, table } from "./screen";
 import { files, isExhausted, type Passed, reason, SKIPPED_NAMES } from "./walk";
 
 const MAX_OPEN = 64;
@@ -238,7 +238,7 @@ async function main(): Promise<void> {
   try {
     directory = directoryFrom(names[0]);
   } catch (error) {
-    console.error(`Cannot read directory "${names[0]}": ${reason(error)}`);
+    console.error(plain(`Cannot read directory "${names[0]}": ${reason(error)}`));
     process.exitCode = 1;
     return;
   }

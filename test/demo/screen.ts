@@ -25,7 +25,7 @@ export class Screen {
 
   line(text = ""): void {
     this.clear();
-    this.#out.write(`${text}\n`);
+    this.#out.write(`${plain(text)}\n`);
   }
 
   /** @param text Called only if a line is due. */
@@ -46,6 +46,11 @@ export class Screen {
     this.#shown = false;
     this.#out.write("\r\x1b[K");
   }
+}
+
+/** One line: a file's name may hold a line break, or what a terminal obeys. */
+export function plain(text: string): string {
+  return text.replace(/[\p{Cc}\p{Cf}\u2028\u2029]/gu, (char) => `\\u{${char.codePointAt(0)?.toString(16)}}`);
 }
 
 /** Rows under a head, the first column to the left and the others to the right. */
