@@ -53,8 +53,8 @@ export function packages({ source = false } = {}) {
   };
 }
 
-/** Bundles one program; the result is one ES module with an inline source map. */
-export async function bundle(entry, outfile, { source = false } = {}) {
+/** Bundles one program; the result is one ES module with an inline source map. `first` is run before all else of it. */
+export async function bundle(entry, outfile, { source = false, first = "" } = {}) {
   await build({
     entryPoints: [entry],
     outfile,
@@ -63,6 +63,7 @@ export async function bundle(entry, outfile, { source = false } = {}) {
     platform: "node",
     target: "node20",
     sourcemap: "inline",
+    banner: { js: first },
     logLevel: "error",
     plugins: [packages({ source })],
   });
@@ -78,11 +79,13 @@ async function main() {
     return;
   }
   const directory = mkdtempSync(join(tmpdir(), "lastref-run-"));
-  // The program may end by process.exit().
+  // Where it never runs.
   process.once("exit", () => rmSync(directory, { recursive: true, force: true }));
   const outfile = join(directory, `${basename(file, ".ts")}.mjs`);
   try {
-    await bundle(resolve(file), outfile, { source });
+    // Once it runs it has been read: a signal that ends it leaves nothing behind.
+    const rm = `(await import("node:fs")).rmSync(${JSON.stringify(directory)}, { recursive: true, force: true });`;
+    await bundle(resolve(file), outfile, { source, first: rm });
   } catch {
     // esbuild has printed its errors.
     process.exitCode = 1;
