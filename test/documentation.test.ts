@@ -39,6 +39,27 @@ describe("the pages", () => {
   });
 });
 
+describe("the order of the core in CONTRIBUTING.md", () => {
+  const [, listed = ""] =
+    /only from files above it in this list:\n([\s\S]*?)\n +The core/.exec(read("CONTRIBUTING.md")) ?? [];
+  const order = listed.trim().split(/,\s+/);
+
+  it("names every file once", () => {
+    const core = readdirSync(join(root, "src")).flatMap((file) => /^([\w-]+)\.ts$/.exec(file)?.[1] ?? []);
+    expect(order.toSorted()).toEqual(core.filter((name) => name !== "index" && name !== "register").sort());
+  });
+
+  it("has what a file imports above it", () => {
+    const below = order.flatMap((name, at) =>
+      [...read(`src/${name}.ts`).matchAll(/^[^*\n]* from "(.*)"/gm)]
+        .map(([, from = ""]) => from)
+        .filter((from) => !order.slice(0, at).includes(from.replace("./", "")))
+        .map((from) => `${name} imports ${from}`),
+    );
+    expect(below).toEqual([]);
+  });
+});
+
 describe("the costs in README.md", () => {
   it("are those of bench/RESULTS.md (node bench/costs.mjs refreshes them)", () => {
     expect(read("README.md")).toBe(withCosts(read("README.md"), read("bench/RESULTS.md")));
