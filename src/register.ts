@@ -1,11 +1,15 @@
 /// <reference path="./node.d.ts" />
-/*
- * node --import lastref/register app.js
+/**
+ * Tracks leaks from the first line of a program on: `node --import lastref/register app.js`.
  *
- * LASTREF_LEAKS            the level: "count" (the default), "sampled" or "full"
- * LASTREF_LEAKS_EXIT_CODE  the exit code if handles are still open, or were dropped, when the process ends (default: as it is)
+ * - `LASTREF_LEAKS`: the level, `count` (the default), `sampled` or `full`.
+ * - `LASTREF_LEAKS_EXIT_CODE`: the exit code if handles are still open, or were dropped, when the process ends (default:
+ *   as it is).
  *
- * Publishes to the diagnostics channels lastref:open, lastref:free and lastref:leak, and prints one summary at the exit.
+ * Publishes to the diagnostics channels `lastref:open`, `lastref:free` and `lastref:leak`, and prints one summary at the
+ * exit. A process that a signal ends has none, nor has a worker thread that is terminated.
+ *
+ * @module register
  */
 import { channel } from "node:diagnostics_channel";
 import { writeSync } from "node:fs";
@@ -23,7 +27,7 @@ const asked = process.env.LASTREF_LEAKS || "count";
 const known: readonly string[] = ["count", "sampled", "full"];
 if (!known.includes(asked)) {
   process.emitWarning(
-    `LASTREF_LEAKS: expected "count", "sampled" or "full", received ${JSON.stringify(asked)}; nothing is tracked`,
+    `LASTREF_LEAKS: expected "count", "sampled" or "full", received ${JSON.stringify(asked)}; the level is "count"`,
   );
 }
 const level = known.includes(asked) ? (asked as Level) : "count";

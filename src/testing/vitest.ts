@@ -1,11 +1,14 @@
+/**
+ * A setup file: `setupFiles: ["lastref/vitest"]`. Every test that leaves a handle open fails with the report. Concurrent
+ * tests are told apart.
+ *
+ * @module vitest
+ */
 import { afterAll, beforeEach } from "vitest";
 import { checkScope } from "./guard";
 import { leakError } from "./leak-error";
 import { GRACE, reportOn, scopes, trackFully } from "./scopes";
 
-/*
- * A setup file: every test that leaves a handle open fails with the report. Concurrent tests are told apart.
- */
 trackFully();
 
 // The context is destructured because vitest wants it so, and the call is registered first so that it runs last: after

@@ -131,10 +131,22 @@ describe("lastref/register", () => {
     ).toEqual(["lastref:open key a", "lastref:free key a", "lastref:open key b", "lastref:leak key b dropped"]);
   });
 
-  it("says so when the level is none", () => {
-    const { status, stderr } = run(`open("a");`, { LASTREF_LEAKS: "all" });
+  it("says so when the level is none, and which one it is then", () => {
+    const { status, stderr } = run(
+      `const { defineResource } = await import("./dist/index.js");
+      globalThis.kept = [open("a"), defineResource({ kind: "fd", free() {}, watch: true }).wrap(1)];`,
+      { LASTREF_LEAKS: "all" },
+    );
     expect(status).toBe(0);
-    expect(stderr).toContain(`received "all"`);
+    expect(stderr).toContain(`received "all"; the level is "count"`);
+    expect(stderr).toContain("lastref: 1 leak in 1 group (level count)");
+  });
+
+  it("prints nothing where a signal ends the process, unless the program handles it and exits", () => {
+    const end = `globalThis.kept = open("a"); process.kill(process.pid, "SIGTERM"); setInterval(() => {}, 1000);`;
+    expect(run(end, full)).toMatchObject({ status: null, stderr: "" });
+    const handled = run(`process.on("SIGTERM", () => process.exit()); ${end}`, full);
+    expect(handled).toMatchObject({ status: 0, stderr: expect.stringContaining("1 leak") });
   });
 
   it("names the worker that leaks", () => {
