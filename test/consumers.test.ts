@@ -171,6 +171,43 @@ describe("the tarball", () => {
   );
 });
 
+describe("a bundle of the library and a program", () => {
+  it(
+    "names the program's lines where source maps are on",
+    async () => {
+      const at = library.project("module", {
+        "main.js": `import { Handle } from "lastref";
+          import { trackLeaks } from "lastref/leaks";
+          trackLeaks();
+          const key = Handle.of("a", () => {});
+          function close() { key.decrRef(); }
+          close();
+          try { close(); } catch ({ message }) { console.log(message); }`,
+      });
+      const outfile = join(at, "out.mjs");
+      const entryPoints = [join(at, "main.js")];
+      await build({
+        entryPoints,
+        outfile,
+        bundle: true,
+        minify: true,
+        sourcemap: true,
+        format: "esm",
+        target: "es2022",
+      });
+      const { output } = await run(process.execPath, ["--enable-source-maps", "out.mjs"], at);
+      expect(output.split("\n").slice(1, 5)).toEqual([
+        "  opened: main.js:4:30",
+        "  given back first: close (main.js:5:34)",
+        "      from main.js:6:11",
+        "",
+      ]);
+      expect((await run(process.execPath, ["out.mjs"], at)).output).not.toContain("main.js");
+    },
+    60 * SECONDS,
+  );
+});
+
 describe("the size", () => {
   async function bundled(code: string): Promise<{ text: string; brotli: number }> {
     const at = library.project("module", { "entry.js": code });
