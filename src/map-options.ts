@@ -52,7 +52,10 @@ export interface HandleMapOptions<K, T, V = T> {
   readonly kind?: string;
   /** Names one entry in errors and reports; must not give secrets away. @default the key */
   readonly label?: (key: K) => string;
-  /** The one spelling of a key. Applied at every entrance: what was stored under one spelling is found under all. A promise is refused. */
+  /**
+   * The one spelling of a key. Applied at every entrance: what was stored under one spelling is found under all. A promise
+   * is refused. Keys are compared as in a `Map`, so of objects with the same parts it has to make one string.
+   */
   readonly canonical?: (key: K) => K;
   /**
    * How long a value without holders is kept, in milliseconds: 0 frees it at once, `Infinity` keeps it. A finite time
