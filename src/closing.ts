@@ -30,13 +30,13 @@ export class Closing {
     this.#current ??= deferred();
     const current = this.#current;
     if (timeout !== Infinity) {
-      const stop = after(timeout, () => {
+      const expired = (): void => {
         if (this.#current !== current || this.#over()) return;
         this.#current = undefined;
         this.#stopTimers();
         current.reject(made(late));
-      });
-      this.#timers.push(stop);
+      };
+      this.#timers.push(after(timeout, expired, true));
     }
     return current.promise;
   }

@@ -37,10 +37,14 @@ const host = globalThis as unknown as Host;
 /** The longest delay a timer can have; one more and it fires at once. */
 const LONGEST = 2 ** 31 - 1;
 
-/** Calls once after `ms` milliseconds (at most 24.8 days), without keeping the process alive. Returns its cancellation. */
-export function after(ms: number, call: () => void): () => void {
+/**
+ * Calls once after `ms` milliseconds (at most 24.8 days). Returns its cancellation.
+ *
+ * @param awaited Somebody waits for it: the process lives until then. Otherwise it keeps none alive.
+ */
+export function after(ms: number, call: () => void, awaited = false): () => void {
   const timer = host.setTimeout(call, Math.min(ms, LONGEST));
-  timer.unref?.();
+  if (!awaited) timer.unref?.();
   return () => host.clearTimeout(timer);
 }
 
@@ -108,10 +112,11 @@ export function onGivingUp(
     stop();
     call(reason);
   });
-  const stopTimer = after(timeout, () => {
+  const expired = (): void => {
     stop();
     call(late());
-  });
+  };
+  const stopTimer = after(timeout, expired, true);
   return stop;
 }
 
