@@ -6,6 +6,7 @@ import { join } from "node:path";
 import { createClient } from "redis";
 import { afterAll } from "vitest";
 import { fromNodeRedis, type SendCommand } from "../../src/leases/index";
+import { redisServer } from "../support/redis";
 
 /** A condition that is polled for, so that no test sleeps and hopes. */
 export async function until(what: string, condition: () => unknown, within = 10_000): Promise<void> {
@@ -148,6 +149,7 @@ process.once("exit", () => {
 export class TestServer {
   readonly port: number;
   readonly #args: readonly string[];
+  readonly #binary = redisServer();
   readonly #dir = mkdtempSync(join(tmpdir(), "lastref-redis-"));
   #process: ChildProcess | undefined;
   readonly #closers: (() => unknown)[] = [];
@@ -171,7 +173,7 @@ export class TestServer {
   async boot(): Promise<void> {
     const args = ["--port", String(this.port), "--bind", "127.0.0.1", "--save", "", "--appendonly", "no"];
     running.add(this);
-    this.#process = spawn("redis-server", [...args, "--dir", this.#dir, ...this.#args], { stdio: "ignore" });
+    this.#process = spawn(this.#binary, [...args, "--dir", this.#dir, ...this.#args], { stdio: "ignore" });
     await until(`redis-server answers on port ${this.port}`, async () => {
       try {
         const raw = await Raw.connect(this.port);

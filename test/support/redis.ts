@@ -1,6 +1,7 @@
 import { type ChildProcess, spawn } from "node:child_process";
 import { existsSync } from "node:fs";
 import { connect, createServer, type Socket } from "node:net";
+import { delimiter, join } from "node:path";
 import host from "node:process";
 import { setTimeout as wait } from "node:timers/promises";
 
@@ -121,14 +122,18 @@ host.once("exit", () => {
   for (const server of running) server.kill("SIGKILL");
 });
 
-const PLACES = ["/usr/bin/redis-server", "/usr/local/bin/redis-server", "/opt/homebrew/bin/redis-server"];
+const PLACES = [...(host.env.PATH ?? "").split(delimiter), "/usr/bin", "/usr/local/bin", "/opt/homebrew/bin"];
+
+/** The redis-server that there is. */
+export function redisServer(places: readonly string[] = PLACES): string {
+  const found = places.map((place) => join(place, "redis-server")).find((path) => existsSync(path));
+  if (found !== undefined) return found;
+  throw new Error("There is no redis-server here. Install it: apt-get install redis-server, or brew install redis");
+}
 
 /** Starts a redis-server on a free loopback port. Disposing of it stops the process. */
 export async function startRedis(): Promise<RedisServer> {
-  const binary = PLACES.find((place) => existsSync(place));
-  if (binary === undefined) {
-    throw new Error("There is no redis-server here. Install it: apt-get install redis-server, or brew install redis");
-  }
+  const binary = redisServer();
   for (let attempt = 0; ; attempt++) {
     const port = await freePort();
     const args = [
