@@ -8,9 +8,12 @@ function newest(directory: string): number {
   return Math.max(...readdirSync(directory, { recursive: true }).map((f) => statSync(join(directory, `${f}`)).mtimeMs));
 }
 
+/** When the oldest file was written; 0 if the build was interrupted before its last one, the declarations. */
 function oldest(directory: string): number {
   try {
-    return Math.min(...readdirSync(directory).map((f) => statSync(join(directory, f)).mtimeMs));
+    const files = readdirSync(directory);
+    if (!files.includes("index.d.ts") || !files.includes("index.d.cts")) return 0;
+    return Math.min(...files.map((f) => statSync(join(directory, f)).mtimeMs));
   } catch {
     return 0;
   }
