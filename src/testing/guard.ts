@@ -11,10 +11,14 @@ export interface Hooks {
   readonly afterEach: Hook;
 }
 
-/** What node:test hands to its hooks. */
-interface NodeTestContext {
+/** What runners hand to their hooks: an object in node:test, a function in vitest. */
+interface Context {
+  /** The test's, in node:test. */
   readonly name?: string;
   after?(call: () => unknown): void;
+  /** The test, in vitest. */
+  readonly task?: { readonly name: string };
+  onTestFinished?(call: () => unknown): void;
 }
 
 /** Fails with what the scope has left behind, after waiting for cleanup that is still under way. */
@@ -31,9 +35,10 @@ export async function checkScope(scope: Scope, grace: number): Promise<void> {
 /**
  * Makes every test fail that leaves a handle open. It turns level `full` on and leaves it on.
  *
- * Call it below the file's own `afterEach` hooks, so that its check runs after them: runners run the hooks of a file in
- * the order they were made, after those of a `describe`. In node:test the order does not matter. Tests that overlap are
- * reported as one group when the last of them has ended; `withoutLeaks(body)` tells them apart.
+ * Call it below the file's own `afterEach` hooks, so that its check runs after them: Jest, Mocha and Bun run the hooks of a
+ * file in the order they were made, after those of a `describe`. Jasmine runs them in reverse: there, call it above them.
+ * In node:test and vitest the order does not matter. Tests that overlap are reported as one group when the last of them
+ * has ended; `withoutLeaks(body)` tells them apart.
  *
  * @throws {TypeError} If a hook is missing.
  * @example With the runner's own hooks
@@ -58,8 +63,14 @@ export function leakGuard(hooks: Hooks, options: LeakCheckOptions = {}): void {
   };
   // Without parameters: some runners take a hook that has one for one that calls back.
   beforeEach((...args) => {
-    const context = args[0] as NodeTestContext | undefined;
-    scopes().join(typeof context?.name === "string" ? context.name : "");
+    const context = args[0] as Context | undefined;
+    const name = context?.task === undefined ? context?.name : context.task.name;
+    scopes().join(typeof name === "string" ? name : "");
+    if (typeof context?.onTestFinished === "function") {
+      later = true;
+      context.onTestFinished(check);
+      return;
+    }
     if (typeof context?.after !== "function") return;
     later = true;
     // A call added while these run comes after all those that the test has added.

@@ -105,6 +105,19 @@ describe("a handle that is opened in vitest after its test has ended", () => {
   });
 });
 
+describe("leakGuard() in vitest, which runs the hooks of a file in reverse", () => {
+  it("checks after them all, and names the test", { timeout: 60_000 }, () => {
+    const args = ["run", "--config=guard.config.mjs", "--reporter=json", "guard.suite.mjs"];
+    const outcomes = fromJson(run([bin("vitest/vitest.mjs"), ...args], "vitest"));
+    expect(outcomes.map(({ name, passed }) => [name, passed])).toEqual([
+      ["clean: closed by a hook above the guard", true],
+      ["clean: closed by a hook below the guard", true],
+      ["guilty: forgets a handle", false],
+    ]);
+    expect(outcomes[2]?.message).toContain('Leaks found after test "guilty: forgets a handle" had ended');
+  });
+});
+
 describe("leakGuard() above the file's own hooks in Jest", () => {
   it("checks before them and after those of a describe, as its documentation says", { timeout: 60_000 }, () => {
     const outcomes = fromJson(run([bin("jest/bin/jest.js"), "--json", "order.suite.js"], "jest"));

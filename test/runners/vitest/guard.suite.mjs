@@ -1,0 +1,23 @@
+import { Handle } from "lastref";
+import { leakGuard } from "lastref/testing";
+import { afterEach, beforeEach, expect, test } from "vitest";
+
+const open = (label) => Handle.of(label, () => {}, { kind: "key", label });
+const above = [];
+const below = [];
+
+afterEach(() => above.pop()?.decrRef());
+leakGuard({ beforeEach, afterEach });
+afterEach(() => below.pop()?.decrRef());
+
+test("clean: closed by a hook above the guard", () => {
+  above.push(open("a"));
+});
+
+test("clean: closed by a hook below the guard", () => {
+  below.push(open("b"));
+});
+
+test("guilty: forgets a handle", () => {
+  expect(open("forgotten").owed).toBe(1);
+});
