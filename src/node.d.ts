@@ -18,6 +18,8 @@ declare module "node:process" {
     exitCode: number | string | null | undefined;
     emitWarning(message: string): void;
     on(event: "exit", listener: () => void): void;
+    on(event: "newListener", listener: (event: unknown, added: unknown) => void): void;
+    off(event: "exit", listener: () => void): void;
   };
   export default process;
 }

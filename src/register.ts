@@ -86,4 +86,13 @@ if (detector().observer === undefined) {
   };
   track({ level }, true);
   process.on("exit", summarize);
+  // What the program closes at its exit is no leak: the summary goes behind whoever listens for the exit as well.
+  process.on("newListener", (event, added) => {
+    if (event === "exit" && added !== summarize) void Promise.resolve().then(summarizeLast);
+  });
+}
+
+function summarizeLast(): void {
+  process.off("exit", summarize);
+  process.on("exit", summarize);
 }

@@ -142,6 +142,16 @@ describe("lastref/register", () => {
     expect(stderr).toContain("lastref: 1 leak in 1 group (level count)");
   });
 
+  it("comes after the program's own listeners of the exit, which may close what they hold", () => {
+    const env = { ...full, LASTREF_LEAKS_EXIT_CODE: "7" };
+    const held = `const held = open("a"); process.on("exit", () => held.decrRef());`;
+    expect(run(held, env)).toMatchObject({ status: 0, stderr: "" });
+    const { status, stderr } = run(`${held} open("b"); process.once("exit", () => {});`, env);
+    expect([status, stderr.match(/at exit:/g)]).toEqual([7, ["at exit:"]]);
+    expect(stderr).toContain('key "b"');
+    expect(run(`open("a"); process.on("exit", () => {}); process.exit();`, env).status).toBe(7);
+  });
+
   it("prints nothing where a signal ends the process, unless the program handles it and exits", () => {
     const end = `globalThis.kept = open("a"); process.kill(process.pid, "SIGTERM"); setInterval(() => {}, 1000);`;
     expect(run(end, full)).toMatchObject({ status: null, stderr: "" });
