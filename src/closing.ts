@@ -30,13 +30,13 @@ export class Closing {
     this.#current ??= deferred();
     const current = this.#current;
     if (timeout !== Infinity) {
-      const expired = (): void => {
+      const stop = after(timeout, () => {
         if (this.#current !== current || this.#over()) return;
         this.#current = undefined;
         this.#stopTimers();
         current.reject(made(late));
-      };
-      this.#timers.push(after(timeout, expired, true));
+      });
+      this.#timers.push(stop);
     }
     return current.promise;
   }

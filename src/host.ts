@@ -37,14 +37,10 @@ const host = globalThis as unknown as Host;
 /** The longest delay a timer can have; one more and it fires at once. */
 const LONGEST = 2 ** 31 - 1;
 
-/**
- * Calls once after `ms` milliseconds (at most 24.8 days). Returns its cancellation.
- *
- * @param awaited Somebody waits for it: the process lives until then. Otherwise it keeps none alive.
- */
-export function after(ms: number, call: () => void, awaited = false): () => void {
+/** Calls once after `ms` milliseconds (at most 24.8 days), without keeping the process alive. Returns its cancellation. */
+export function after(ms: number, call: () => void): () => void {
   const timer = host.setTimeout(call, Math.min(ms, LONGEST));
-  if (!awaited) timer.unref?.();
+  timer.unref?.();
   return () => host.clearTimeout(timer);
 }
 
@@ -112,11 +108,10 @@ export function onGivingUp(
     stop();
     call(reason);
   });
-  const expired = (): void => {
+  const stopTimer = after(timeout, () => {
     stop();
     call(late());
-  };
-  const stopTimer = after(timeout, expired, true);
+  });
   return stop;
 }
 

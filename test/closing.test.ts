@@ -148,27 +148,3 @@ describe("HandleMap.close({ timeout }), when a free fails and nobody listens", (
     expect(printed).toBe("unhandled stuck\n");
   });
 });
-
-describe("whoever waits with a timeout", () => {
-  it.each([
-    ["HandleMap.acquire()", `pool.acquire("b", { timeout: 20 })`],
-    ["HandleMap.close()", "pool.close({ timeout: 20 })"],
-    ["checkouts.acquire()", "other.acquire({ timeout: 20 })"],
-    ["checkouts.close()", "other.close({ timeout: 20 })"],
-  ])("hears of it where nothing else keeps the process alive: %s", async (_, wait) => {
-    const printed = await runProgram(`
-      import { HandleMap } from "./src/index";
-      import { checkouts } from "./src/kinds/index";
-      async function main() {
-        const pool = new HandleMap({ open: (key) => key, free: () => {}, max: 1 });
-        await pool.acquire("a");
-        const idle = ["a"];
-        const other = checkouts({ acquire: () => idle.pop() ?? new Promise(() => {}), release: () => {}, destroy: () => {} });
-        await other.acquire();
-        await ${wait}.catch((error) => console.log(error.code));
-      }
-      main();
-    `);
-    expect(printed).toMatch(/^ERR_(ACQUIRE_TIMEOUT|MAP_CLOSED)\n$/);
-  });
-});
