@@ -7,6 +7,13 @@ export interface Script {
 }
 
 /**
+ * What a script that asks whether the key is ours ends with if it is not. Only a key of another type is no fault: where
+ * the user may not read it, nobody knows whose it is.
+ */
+const NOT_OURS = `if type(held) == 'table' and not string.find(held.err, 'WRONGTYPE') then return held end
+return 0`;
+
+/**
  * Takes the key, unless somebody has it, and the next fence with it.
  *
  * KEYS: lock, fence. ARGV: token, ttl, and where they are wanted: the fence's own ttl or 0, "1" to take the key from
@@ -49,22 +56,29 @@ export const LOOK: Script = {
  * KEYS: lock, fence. ARGV: token, fence, the fence's own ttl or 0.
  */
 export const RAISE: Script = {
-  source: `if redis.pcall('GET', KEYS[1]) ~= ARGV[1] then return 0 end
-if tonumber(redis.call('GET', KEYS[2]) or '0') < tonumber(ARGV[2]) then redis.call('SET', KEYS[2], ARGV[2]) end
-if ARGV[3] ~= '0' then redis.call('PEXPIRE', KEYS[2], ARGV[3]) end
-return 1`,
-  sha: "8e257205761b4cad25964d8dfbe8da5ca76a4f4d",
+  source: `local held = redis.pcall('GET', KEYS[1])
+if held == ARGV[1] then
+  if tonumber(redis.call('GET', KEYS[2]) or '0') < tonumber(ARGV[2]) then redis.call('SET', KEYS[2], ARGV[2]) end
+  if ARGV[3] ~= '0' then redis.call('PEXPIRE', KEYS[2], ARGV[3]) end
+  return 1
+end
+${NOT_OURS}`,
+  sha: "945991de875de1bb56814126abaf839c9d706f91",
 };
 
 /** Gives the key its time again while it is ours. A key of another type is not ours. KEYS: lock. ARGV: token, ttl. */
 export const EXTEND: Script = {
-  source: `if redis.pcall('GET', KEYS[1]) == ARGV[1] then return redis.call('PEXPIRE', KEYS[1], ARGV[2]) end return 0`,
-  sha: "1fefeacb857de204d3e3f819f78ee304413a8163",
+  source: `local held = redis.pcall('GET', KEYS[1])
+if held == ARGV[1] then return redis.call('PEXPIRE', KEYS[1], ARGV[2]) end
+${NOT_OURS}`,
+  sha: "e67b698247bb2ea5da97fbc8786b1ab3e187497c",
   ttlAt: 5,
 };
 
 /** Deletes the key while it is ours. KEYS: lock. ARGV: token. */
 export const RELEASE: Script = {
-  source: `if redis.pcall('GET', KEYS[1]) == ARGV[1] then return redis.call('DEL', KEYS[1]) end return 0`,
-  sha: "44994c25f7638147b581745952be2cc890301249",
+  source: `local held = redis.pcall('GET', KEYS[1])
+if held == ARGV[1] then return redis.call('DEL', KEYS[1]) end
+${NOT_OURS}`,
+  sha: "c4e7eac6a2ed880299a34f52efb6b5e73b551722",
 };
