@@ -31,13 +31,14 @@ if not taken and redis.pcall('GET', KEYS[1]) ~= ARGV[1] then return {0, redis.ca
 local fence = redis.pcall('INCR', KEYS[2])
 if type(fence) == 'table' then redis.call('DEL', KEYS[1]) return fence end
 if fence == 1 then
-  local time = redis.call('TIME')
+  local time = redis.pcall('TIME')
+  if time.err then redis.call('DEL', KEYS[1], KEYS[2]) return time end
   fence = time[1] * 1000000 + time[2]
   redis.call('SET', KEYS[2], string.format('%.0f', fence))
 end
 if ARGV[3] and ARGV[3] ~= '0' then redis.call('PEXPIRE', KEYS[2], ARGV[3]) end
 return {1, fence}`,
-  sha: "cbb7e82e3c5604b6548a8fa9f2b09c33b40dd6b6",
+  sha: "800ea141368f46101ba2b67fa57788d45eedecaa",
   ttlAt: 6,
 };
 

@@ -46,3 +46,14 @@ describe("Leases of a user who may not read keys", () => {
     await another.stop();
   });
 });
+
+describe("Leases of a user who may not ask for the time", () => {
+  it("are refused again and again, and begin no counter", async () => {
+    await raw.do("FLUSHALL");
+    await using leases = make({ nodes: [await without("time")] });
+    for (let i = 0; i < 2; i++) {
+      await expect(leases.acquire("timeless")).rejects.toThrow(DENIED);
+      expect(await raw.do("KEYS", "*")).toEqual([]);
+    }
+  });
+});
