@@ -35,6 +35,9 @@ export interface GlideClient {
 /**
  * Sends through a node-redis client, pool, cluster or client of sentinels.
  *
+ * Its `keyPrefix` is put before the keys of its own methods only, so not before those of leases: give the leases a
+ * `prefix`.
+ *
  * @throws {TypeError} If the client has no `sendCommand`, or is one of ioredis or iovalkey, whose `sendCommand` is something else.
  * @example One server
  * ```ts

@@ -52,6 +52,12 @@ const clients: Record<string, () => Promise<Client>> = {
     closers.push(() => client.destroy());
     return { send: fromNodeRedis(client) };
   },
+  "a node-redis client with a prefix, which is not put before these keys": async () => {
+    const client = createClient({ keyPrefix: "app:", socket: { port: server.port, host: "127.0.0.1" } });
+    await client.connect();
+    closers.push(() => client.destroy());
+    return { send: fromNodeRedis(client) };
+  },
   "a node-redis pool": async () => {
     const pool = createClientPool({ socket: { port: server.port, host: "127.0.0.1" } }, { minimum: 2, maximum: 2 });
     await pool.connect();
