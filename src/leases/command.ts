@@ -61,10 +61,16 @@ export function isWrongType(error: unknown): boolean {
   return /(?:^|\s)WRONGTYPE\b/.test(message(error));
 }
 
-/** An answer that asking again will not change, unlike a lost connection or a server that is still loading. */
+/**
+ * An answer that asking again will not change, unlike a lost connection or a server that is still loading.
+ *
+ * A client that follows a cluster's redirections shows none of them, and one that does not is sent elsewhere for ever.
+ */
 export function isFinal(error: unknown): boolean {
   const said = message(error);
-  return /^(?:ERR|NOAUTH|NOPERM|WRONGPASS|WRONGTYPE)\b|- (?:ResponseError|PermissionDenied):/.test(said);
+  // A server that is full, and what servers before Redis 7 make of a READONLY, an OOM and the like that stopped a script.
+  if (/max number of clients|Error running script .*: -(?!ERR\b|NOPERM\b)[A-Z]+\b/.test(said)) return false;
+  return /^(?:ERR|MOVED|NOAUTH|NOPERM|WRONGPASS|WRONGTYPE)\b|- (?:ResponseError|PermissionDenied):/.test(said);
 }
 
 /** A reply that makes no sense, so that what became of the command is unknown. */
