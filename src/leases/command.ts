@@ -45,15 +45,15 @@ export function isNoScript(error: unknown): boolean {
   return said.startsWith("NOSCRIPT") || said.includes("NoScriptError");
 }
 
-/** The server's access list forbids the command; a key that it forbids has nothing to do with what the server can. */
-export function isForbidden(error: unknown): boolean {
+/** The server does not do it for this user: its access list forbids it, or it knows no such command. */
+export function isDenied(error: unknown): boolean {
   const said = message(error);
-  return /(?:^|\s)NOPERM\b|PermissionDenied/.test(said) && !/access (?:a|one of the) key/.test(said);
+  return isForbidden(said) || /unknown command|syntax error|wrong number of arguments/i.test(said);
 }
 
-/** The server knows the command, or this form of it, not at all. */
-export function isUnknown(error: unknown): boolean {
-  return /unknown command|syntax error|wrong number of arguments/i.test(message(error));
+/** A key that the access list forbids has nothing to do with what the server can. */
+function isForbidden(said: string): boolean {
+  return /(?:^|\s)NOPERM\b|PermissionDenied/.test(said) && !/access (?:a|one of the) key/.test(said);
 }
 
 /** The key has a value of another type: it is not ours. */
