@@ -64,12 +64,14 @@ export function isWrongType(error: unknown): boolean {
 /**
  * An answer that asking again will not change, unlike a lost connection or a server that is still loading.
  *
- * A client that follows a cluster's redirections shows none of them, and one that does not is sent elsewhere for ever.
+ * A client that follows a cluster's redirections shows none of them, and one that does not is sent elsewhere for ever. A
+ * client of node-redis or valkey-glide that says it is closed was never connected, or was closed for good.
  */
 export function isFinal(error: unknown): boolean {
   const said = message(error);
   // A server that is full, and what servers before Redis 7 make of a READONLY, an OOM and the like that stopped a script.
   if (/max number of clients|Error running script .*: -(?!ERR\b|NOPERM\b)[A-Z]+\b/.test(said)) return false;
+  if (said.includes("he client is closed")) return true;
   return /^(?:ERR|MOVED|NOAUTH|NOPERM|WRONGPASS|WRONGTYPE)\b|- (?:ResponseError|PermissionDenied):/.test(said);
 }
 

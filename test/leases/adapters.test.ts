@@ -161,6 +161,17 @@ describe.each(Object.entries(clients))("%s", (_, connect) => {
   });
 });
 
+describe("fromNodeRedis()", () => {
+  it.each([
+    ["client", createClient()],
+    ["pool", createClientPool()],
+    ["cluster", createCluster({ rootNodes: [{}] })],
+  ])("says at once that a %s was never connected", async (_, client) => {
+    await using leases = new Leases({ nodes: [fromNodeRedis(client)] });
+    await expect(leases.acquire("unconnected", { wait: 5000 })).rejects.toThrow(/^The client is closed$/);
+  });
+});
+
 describe("fromIoredis()", () => {
   it("sends what one turn asks for together, after the first, and holds nothing back longer", async () => {
     const log: string[] = [];

@@ -20,6 +20,7 @@ describe("isFinal()", () => {
     "ERR Error running script (call to f_0): @user_script:2: WRONGTYPE Operation against a key holding the wrong kind of value",
     "ERR Error running script (call to f_0): @user_script:2: -NOPERM this user has no permissions",
     "MOVED 3999 127.0.0.1:6381",
+    "Unable to execute requests; the client is closed. Please create a new client.",
     "An error was signalled by the server: - ResponseError: value is not an integer or out of range",
   ])("is true of %s", (message) => {
     expect(isFinal(new Error(message))).toBe(true);
