@@ -12,6 +12,12 @@ export interface NodeRedisCluster {
   sendCommand(firstKey: string | undefined, isReadonly: boolean, args: string[]): Promise<unknown>;
 }
 
+/** A node-redis client of sentinels, as far as leases use it: it wants to know whether a replica will do. */
+export interface NodeRedisSentinel {
+  getSentinelNode(): unknown;
+  sendCommand(isReadonly: boolean, args: string[]): Promise<unknown>;
+}
+
 /** An ioredis or iovalkey client or cluster, as far as leases use it. */
 export interface IoredisClient {
   /** Its connection; a cluster has none of its own. */
@@ -27,7 +33,10 @@ export interface GlideClient {
 }
 
 /**
- * Sends through a node-redis client, pool or cluster.
+ * Sends through a node-redis client, pool, cluster or client of sentinels.
+ *
+ * Its `keyPrefix` is put before the keys of its own methods only, so not before those of leases: give the leases a
+ * `prefix`.
  *
  * @throws {TypeError} If the client has no `sendCommand`, or is one of ioredis or iovalkey, whose `sendCommand` is something else.
  * @example One server
@@ -37,7 +46,7 @@ export interface GlideClient {
  * await send(["PING"]);
  * ```
  */
-export function fromNodeRedis(client: NodeRedisClient | NodeRedisCluster): SendCommand {
+export function fromNodeRedis(client: NodeRedisClient | NodeRedisCluster | NodeRedisSentinel): SendCommand {
   need("fromNodeRedis", client, "sendCommand");
   // Not by its `call`: every function has one, and a client may be a function.
   if ("getBuiltinCommands" in client) {
@@ -46,6 +55,7 @@ export function fromNodeRedis(client: NodeRedisClient | NodeRedisCluster): SendC
     );
   }
   if ("masters" in client) return (args) => client.sendCommand(firstKey(args), false, args as string[]);
+  if ("getSentinelNode" in client) return (args) => client.sendCommand(false, args as string[]);
   return (args) => client.sendCommand(args as string[]);
 }
 

@@ -45,15 +45,15 @@ export function isNoScript(error: unknown): boolean {
   return said.startsWith("NOSCRIPT") || said.includes("NoScriptError");
 }
 
-/** The server's access list forbids the command; a key that it forbids has nothing to do with what the server can. */
-export function isForbidden(error: unknown): boolean {
+/** The server does not do it for this user: its access list forbids it, or it knows no such command. */
+export function isDenied(error: unknown): boolean {
   const said = message(error);
-  return /(?:^|\s)NOPERM\b|PermissionDenied/.test(said) && !/access (?:a|one of the) key/.test(said);
+  return isForbidden(said) || /unknown command|syntax error|wrong number of arguments/i.test(said);
 }
 
-/** The server knows the command, or this form of it, not at all. */
-export function isUnknown(error: unknown): boolean {
-  return /unknown command|syntax error|wrong number of arguments/i.test(message(error));
+/** A key that the access list forbids has nothing to do with what the server can. */
+function isForbidden(said: string): boolean {
+  return /(?:^|\s)NOPERM\b|PermissionDenied/.test(said) && !/access (?:a|one of the) key/.test(said);
 }
 
 /** The key has a value of another type: it is not ours. */
@@ -61,10 +61,18 @@ export function isWrongType(error: unknown): boolean {
   return /(?:^|\s)WRONGTYPE\b/.test(message(error));
 }
 
-/** An answer that asking again will not change, unlike a lost connection or a server that is still loading. */
+/**
+ * An answer that asking again will not change, unlike a lost connection or a server that is still loading.
+ *
+ * A client that follows a cluster's redirections shows none of them, and one that does not is sent elsewhere for ever. A
+ * client of node-redis or valkey-glide that says it is closed was never connected, or was closed for good.
+ */
 export function isFinal(error: unknown): boolean {
   const said = message(error);
-  return /^(?:ERR|NOAUTH|NOPERM|WRONGPASS|WRONGTYPE)\b|- (?:ResponseError|PermissionDenied):/.test(said);
+  // A server that is full, and what servers before Redis 7 make of a READONLY, an OOM and the like that stopped a script.
+  if (/max number of clients|Error running script .*: -(?!ERR\b|NOPERM\b)[A-Z]+\b/.test(said)) return false;
+  if (said.includes("he client is closed")) return true;
+  return /^(?:ERR|MOVED|NOAUTH|NOPERM|WRONGPASS|WRONGTYPE)\b|- (?:ResponseError|PermissionDenied):/.test(said);
 }
 
 /** A reply that makes no sense, so that what became of the command is unknown. */

@@ -7,6 +7,7 @@ export {
   type IoredisClient,
   type NodeRedisClient,
   type NodeRedisCluster,
+  type NodeRedisSentinel,
 } from "./adapters";
 export type { SendCommand } from "./command";
 export type { ReleaseOutcome } from "./hold";

@@ -32,9 +32,9 @@ import { Waiter } from "./waiter";
  * What a lock with a time to live cannot do: stop a holder that was paused between asking `held` and acting on it. Where
  * that matters, the resource itself must refuse a {@link Lease.fence} lower than the highest it has seen. It also relies
  * on clocks that run equally fast up to 1 %, and on servers that remember: a failover to a replica that had not heard of
- * the key, and a server that restarts without it sooner than its time to live, let a second holder in. Several nodes
- * outvote one that forgot (restart it no sooner than the longest ttl); for work that is only done twice, at a cost, one
- * node is enough.
+ * the key, a server that restarts without it sooner than its time to live, and one that evicts it let a second holder
+ * in. Several nodes outvote one that forgot (restart it no sooner than the longest ttl); for work that is only done
+ * twice, at a cost, one node is enough.
  *
  * @example One holder at a time
  * ```ts

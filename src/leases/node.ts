@@ -1,6 +1,6 @@
 import { ignore } from "../account";
 import { Asked, asking, type Question, type Told, untold } from "./asked";
-import { BadReply, isForbidden, isNoScript, isUnknown, isWrongType, NoAnswer, type SendCommand, text } from "./command";
+import { BadReply, isDenied, isNoScript, isWrongType, NoAnswer, type SendCommand, text } from "./command";
 import { now, randomToken } from "./platform";
 import { type Grab, grabbed, isOk, isOne, type Read, seen, TAKEN } from "./replies";
 import { ACQUIRE, EXTEND, LOOK, RAISE, RELEASE, type Script } from "./scripts";
@@ -27,7 +27,7 @@ export interface Bid {
 /** How a node compares and deletes: by script, or by a command of its own where scripts are forbidden. */
 type Means = "script" | "DELEX" | "DELIFEQ";
 
-/** The server forbids scripts and has no commands that do the same. */
+/** The server forbids scripts, or does not know them, and has no commands that do the same. */
 export class CannotCompare extends Error {
   override readonly name = "CannotCompare";
 }
@@ -93,7 +93,7 @@ export class LeaseNode {
       );
       this.runId = /^run_id:(\w+)/m.exec(info)?.[1] ?? "";
     } catch (error) {
-      if (isForbidden(error) || isUnknown(error)) this.runId = "";
+      if (isDenied(error)) this.runId = "";
     }
   }
 
@@ -115,7 +115,7 @@ export class LeaseNode {
       this.#means = "script";
       return grab;
     } catch (error) {
-      if (isForbidden(error)) await this.#learn(bid.keys.lock);
+      if (isDenied(error)) await this.#learn(bid.keys.lock);
       throw error;
     }
   }
@@ -153,7 +153,7 @@ export class LeaseNode {
       this.#means = "script";
       return;
     } catch (error) {
-      if (!isForbidden(error)) throw error;
+      if (!isDenied(error)) throw error;
       forbidden = error;
     }
     const has = async (words: string[]): Promise<boolean> => {
@@ -162,7 +162,7 @@ export class LeaseNode {
         return true;
       } catch (error) {
         if (isWrongType(error)) return true;
-        if (isForbidden(error) || isUnknown(error)) return false;
+        if (isDenied(error)) return false;
         throw error;
       }
     };
@@ -174,7 +174,7 @@ export class LeaseNode {
         }
       }
     }
-    const why = `its user may not run scripts, and it has no commands that compare and delete ${key}`;
+    const why = `its server runs no script for this user that compares and deletes ${key}, and has no commands that do`;
     throw new CannotCompare(why, { cause: forbidden });
   }
 

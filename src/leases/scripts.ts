@@ -7,6 +7,13 @@ export interface Script {
 }
 
 /**
+ * What a script that asks whether the key is ours ends with if it is not. Only a key of another type is no fault: where
+ * the user may not read it, nobody knows whose it is.
+ */
+const NOT_OURS = `if type(held) == 'table' and not string.find(held.err, 'WRONGTYPE') then return held end
+return 0`;
+
+/**
  * Takes the key, unless somebody has it, and the next fence with it.
  *
  * KEYS: lock, fence. ARGV: token, ttl, and where they are wanted: the fence's own ttl or 0, "1" to take the key from
@@ -24,13 +31,14 @@ if not taken and redis.pcall('GET', KEYS[1]) ~= ARGV[1] then return {0, redis.ca
 local fence = redis.pcall('INCR', KEYS[2])
 if type(fence) == 'table' then redis.call('DEL', KEYS[1]) return fence end
 if fence == 1 then
-  local time = redis.call('TIME')
+  local time = redis.pcall('TIME')
+  if time.err then redis.call('DEL', KEYS[1], KEYS[2]) return time end
   fence = time[1] * 1000000 + time[2]
   redis.call('SET', KEYS[2], string.format('%.0f', fence))
 end
 if ARGV[3] and ARGV[3] ~= '0' then redis.call('PEXPIRE', KEYS[2], ARGV[3]) end
 return {1, fence}`,
-  sha: "cbb7e82e3c5604b6548a8fa9f2b09c33b40dd6b6",
+  sha: "800ea141368f46101ba2b67fa57788d45eedecaa",
   ttlAt: 6,
 };
 
@@ -49,22 +57,29 @@ export const LOOK: Script = {
  * KEYS: lock, fence. ARGV: token, fence, the fence's own ttl or 0.
  */
 export const RAISE: Script = {
-  source: `if redis.pcall('GET', KEYS[1]) ~= ARGV[1] then return 0 end
-if tonumber(redis.call('GET', KEYS[2]) or '0') < tonumber(ARGV[2]) then redis.call('SET', KEYS[2], ARGV[2]) end
-if ARGV[3] ~= '0' then redis.call('PEXPIRE', KEYS[2], ARGV[3]) end
-return 1`,
-  sha: "8e257205761b4cad25964d8dfbe8da5ca76a4f4d",
+  source: `local held = redis.pcall('GET', KEYS[1])
+if held == ARGV[1] then
+  if tonumber(redis.call('GET', KEYS[2]) or '0') < tonumber(ARGV[2]) then redis.call('SET', KEYS[2], ARGV[2]) end
+  if ARGV[3] ~= '0' then redis.call('PEXPIRE', KEYS[2], ARGV[3]) end
+  return 1
+end
+${NOT_OURS}`,
+  sha: "945991de875de1bb56814126abaf839c9d706f91",
 };
 
 /** Gives the key its time again while it is ours. A key of another type is not ours. KEYS: lock. ARGV: token, ttl. */
 export const EXTEND: Script = {
-  source: `if redis.pcall('GET', KEYS[1]) == ARGV[1] then return redis.call('PEXPIRE', KEYS[1], ARGV[2]) end return 0`,
-  sha: "1fefeacb857de204d3e3f819f78ee304413a8163",
+  source: `local held = redis.pcall('GET', KEYS[1])
+if held == ARGV[1] then return redis.call('PEXPIRE', KEYS[1], ARGV[2]) end
+${NOT_OURS}`,
+  sha: "e67b698247bb2ea5da97fbc8786b1ab3e187497c",
   ttlAt: 5,
 };
 
 /** Deletes the key while it is ours. KEYS: lock. ARGV: token. */
 export const RELEASE: Script = {
-  source: `if redis.pcall('GET', KEYS[1]) == ARGV[1] then return redis.call('DEL', KEYS[1]) end return 0`,
-  sha: "44994c25f7638147b581745952be2cc890301249",
+  source: `local held = redis.pcall('GET', KEYS[1])
+if held == ARGV[1] then return redis.call('DEL', KEYS[1]) end
+${NOT_OURS}`,
+  sha: "c4e7eac6a2ed880299a34f52efb6b5e73b551722",
 };

@@ -1,13 +1,14 @@
 import { GlideClient, GlideClusterClient, Logger } from "@valkey/valkey-glide";
 import { Redis as IORedis } from "ioredis";
 import IOValkey from "iovalkey";
-import { createClient, createClientPool, createCluster } from "redis";
+import { createClient, createClientPool, createCluster, createSentinel } from "redis";
 import { afterAll, beforeAll, describe, expect, it } from "vitest";
 import { fromGlide, fromIoredis, fromNodeRedis, Leases, type SendCommand } from "../../src/leases/index";
 import { freePort, type Raw, TestServer, until } from "./servers";
 
 let server: TestServer;
 let cluster: TestServer;
+let sentinel: TestServer;
 let raw: Raw;
 const closers: (() => unknown)[] = [];
 
@@ -20,6 +21,7 @@ beforeAll(async () => {
     TestServer.start(),
     TestServer.start("--cluster-enabled", "yes", "--cluster-announce-ip", "127.0.0.1", ...bus),
   ]);
+  sentinel = await server.sentinel();
   raw = await server.raw();
   const look = await cluster.raw();
   await look.do("CLUSTER", "ADDSLOTSRANGE", "0", "16383");
@@ -27,7 +29,7 @@ beforeAll(async () => {
 });
 afterAll(async () => {
   for (const close of closers) await close();
-  await Promise.all([server.stop(), cluster.stop()]);
+  await Promise.all([server.stop(), cluster.stop(), sentinel.stop()]);
 });
 
 interface Client {
@@ -50,6 +52,12 @@ const clients: Record<string, () => Promise<Client>> = {
     closers.push(() => client.destroy());
     return { send: fromNodeRedis(client) };
   },
+  "a node-redis client with a prefix, which is not put before these keys": async () => {
+    const client = createClient({ keyPrefix: "app:", socket: { port: server.port, host: "127.0.0.1" } });
+    await client.connect();
+    closers.push(() => client.destroy());
+    return { send: fromNodeRedis(client) };
+  },
   "a node-redis pool": async () => {
     const pool = createClientPool({ socket: { port: server.port, host: "127.0.0.1" } }, { minimum: 2, maximum: 2 });
     await pool.connect();
@@ -61,6 +69,12 @@ const clients: Record<string, () => Promise<Client>> = {
     await client.connect();
     closers.push(() => client.destroy());
     return { send: fromNodeRedis(client), on: "cluster" };
+  },
+  "a node-redis client of sentinels": async () => {
+    const client = createSentinel({ name: "main", sentinelRootNodes: [{ port: sentinel.port, host: "127.0.0.1" }] });
+    await client.connect();
+    closers.push(() => client.destroy());
+    return { send: fromNodeRedis(client) };
   },
   "an ioredis client": async () => {
     const client = new IORedis(server.port, "127.0.0.1");
@@ -144,6 +158,17 @@ describe.each(Object.entries(clients))("%s", (_, connect) => {
     await look.do("FLUSHALL");
     await send(["SET", "lastref:{matrix}", "x", "PX", "1000"]);
     expect(await look.do("GET", `${prefix}lastref:{matrix}`)).toBe("x");
+  });
+});
+
+describe("fromNodeRedis()", () => {
+  it.each([
+    ["client", createClient()],
+    ["pool", createClientPool()],
+    ["cluster", createCluster({ rootNodes: [{}] })],
+  ])("says at once that a %s was never connected", async (_, client) => {
+    await using leases = new Leases({ nodes: [fromNodeRedis(client)] });
+    await expect(leases.acquire("unconnected", { wait: 5000 })).rejects.toThrow(/^The client is closed$/);
   });
 });
 

@@ -1,7 +1,7 @@
 import { createHash } from "node:crypto";
 import { describe, expect, it } from "vitest";
 import { LeaseTimeoutError } from "../../src/index";
-import { NoAnswer } from "../../src/leases/command";
+import { isFinal, NoAnswer } from "../../src/leases/command";
 import type { SendCommand } from "../../src/leases/index";
 import * as scripts from "../../src/leases/scripts";
 import { keyOf, make, raw, send } from "./fixture";
@@ -9,6 +9,34 @@ import { keyOf, make, raw, send } from "./fixture";
 describe("NoAnswer", () => {
   it("says in whole milliseconds how long was waited", () => {
     expect(new NoAnswer("Release", 319.660942).message).toBe("Release was not answered within 320 ms");
+  });
+});
+
+describe("isFinal()", () => {
+  it.each([
+    "NOAUTH Authentication required.",
+    "ERR unknown command 'EVALSHA', with args beginning with: 'x'",
+    "ERR value is not an integer or out of range",
+    "ERR Error running script (call to f_0): @user_script:2: WRONGTYPE Operation against a key holding the wrong kind of value",
+    "ERR Error running script (call to f_0): @user_script:2: -NOPERM this user has no permissions",
+    "MOVED 3999 127.0.0.1:6381",
+    "Unable to execute requests; the client is closed. Please create a new client.",
+    "An error was signalled by the server: - ResponseError: value is not an integer or out of range",
+  ])("is true of %s", (message) => {
+    expect(isFinal(new Error(message))).toBe(true);
+  });
+
+  it.each([
+    "READONLY You can't write against a read only replica. script: 0, on @user_script:3.",
+    // What servers before Redis 7, and Dragonfly, make of that.
+    "ERR Error running script (call to f_0): @user_script:4: @user_script: 4: -READONLY You can't write against a read only replica.",
+    "ERR Error running script (call to 0): @user_script:2: -OOM command not allowed when used memory > 'maxmemory'.",
+    "An error was signalled by the server: - ResponseError: Error running script (call to f_0): @user_script: 3: -MISCONF Errors writing to the disk",
+    "ERR max number of clients reached",
+    "CLUSTERDOWN The cluster is down",
+    "The client is offline",
+  ])("is not true of %s", (message) => {
+    expect(isFinal(new Error(message))).toBe(false);
   });
 });
 

@@ -1,7 +1,7 @@
 import { beforeAll, describe, expect, it } from "vitest";
 import { Leases, type LeasesOptions, type SendCommand } from "../../src/leases/index";
 import { keyOf, raw, server } from "./fixture";
-import { type Raw, until } from "./servers";
+import { type Raw, TestServer, until } from "./servers";
 
 /** A user who may not run scripts. */
 let bare: Raw;
@@ -49,13 +49,27 @@ describe("Leases where scripts are forbidden", () => {
       await expect(leases.acquire("none")).rejects.toMatchObject({
         code: "ERR_LEASE_UNSUPPORTED",
         message:
-          'Cannot acquire lease "none": its user may not run scripts, and it has no commands that compare and delete lastref:{none}',
+          'Cannot acquire lease "none": its server runs no script for this user that compares and deletes lastref:{none}, and has no commands that do',
         cause: { message: expect.stringMatching(/^NOPERM .*eval/) },
       });
       await expect(leases.tryAcquire("none")).rejects.toMatchObject({ code: "ERR_LEASE_UNSUPPORTED" });
       await expect(leases.force("none")).rejects.toMatchObject({ code: "ERR_LEASE_UNSUPPORTED" });
     }
     expect(await raw.do("KEYS", "*")).toEqual([]);
+  });
+
+  it.each(["EVALSHA", "EVAL"])("says the same of a server that does not know %s", async (command) => {
+    const own = await TestServer.start("--rename-command", command, "");
+    const { send } = await own.raw();
+    for (const fence of [undefined, true, false]) {
+      await using leases = make(send, fence === undefined ? {} : { fence });
+      await expect(leases.acquire("none")).rejects.toMatchObject({
+        code: "ERR_LEASE_UNSUPPORTED",
+        cause: { message: expect.stringContaining(`unknown command '${command}'`) },
+      });
+    }
+    expect(await send(["KEYS", "*"])).toEqual([]);
+    await own.stop();
   });
 
   it.each(["DELEX", "DELIFEQ"] as const)("compares and deletes by %s where the server has it", async (deletion) => {

@@ -1,5 +1,5 @@
 import { type ChildProcess, spawn } from "node:child_process";
-import { mkdtempSync, rmSync } from "node:fs";
+import { mkdtempSync, rmSync, writeFileSync } from "node:fs";
 import { createServer, connect as dial, type Server as NetServer, type Socket } from "node:net";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
@@ -165,6 +165,13 @@ export class TestServer {
     return server;
   }
 
+  /** A sentinel that watches this one, under the name `main`. */
+  async sentinel(): Promise<TestServer> {
+    const sentinel = await TestServer.start("--sentinel");
+    await (await sentinel.raw()).do("SENTINEL", "MONITOR", "main", "127.0.0.1", String(this.port), "1");
+    return sentinel;
+  }
+
   static many(count: number): Promise<TestServer[]> {
     return Promise.all(Array.from({ length: count }, () => TestServer.start()));
   }
@@ -173,7 +180,10 @@ export class TestServer {
   async boot(): Promise<void> {
     const args = ["--port", String(this.port), "--bind", "127.0.0.1", "--save", "", "--appendonly", "no"];
     running.add(this);
-    this.#process = spawn(this.#binary, [...args, "--dir", this.#dir, ...this.#args], { stdio: "ignore" });
+// A sentinel writes down what it knows.
+    const config = join(this.#dir, "redis.conf");
+    writeFileSync(config, "");
+    this.#process = spawn(this.#binary, [config, ...args, "--dir", this.#dir, ...this.#args], { stdio: "ignore" });
     await until(`redis-server answers on port ${this.port}`, async () => {
       try {
         const raw = await Raw.connect(this.port);

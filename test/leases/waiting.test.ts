@@ -1,7 +1,8 @@
 import { spawn, spawnSync } from "node:child_process";
+import { createClient } from "redis";
 import { describe, expect, it } from "vitest";
 import { LeaseTimeoutError } from "../../src/index";
-import type { Leases, SendCommand } from "../../src/leases/index";
+import { fromNodeRedis, type Leases, type SendCommand } from "../../src/leases/index";
 import { counting, keyOf, make, raw, send, server } from "./fixture";
 import { pause, TestServer, until, watchLag } from "./servers";
 
@@ -250,6 +251,27 @@ describe.concurrent("Leases.acquire() of what is held", () => {
     await expect(leases.acquire("refused")).rejects.toThrow(/^NOAUTH/);
     await expect(leases.tryAcquire("refused")).rejects.toThrow(/^NOAUTH/);
     await expect(leases.force("refused")).rejects.toThrow(/^NOAUTH/);
+    await own.stop();
+  });
+
+  it("waits for room on a server that is full", async () => {
+    const own = await TestServer.start("--maxclients", "1");
+    const guest = await own.raw();
+    const client = createClient({ socket: { port: own.port, host: "127.0.0.1", reconnectStrategy: 20 } });
+    client.on("error", () => {});
+    client.connect().catch(() => {});
+    const log: string[] = [];
+    const full: SendCommand = (words) =>
+      fromNodeRedis(client)(words).catch((error: Error) => {
+        log.push(error.message);
+        throw error;
+      });
+    await using leases = make({ nodes: [full] });
+    const waiting = leases.acquire("full", { wait: 10_000 });
+    await until("it was refused", () => log.includes("ERR max number of clients reached"));
+    guest.close();
+    await (await waiting).decrRef();
+    client.destroy();
     await own.stop();
   });
 });
