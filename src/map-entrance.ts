@@ -1,7 +1,7 @@
 import { ASYNC_DISPOSE, ignore, warn } from "./account";
 import type { AsyncHandle } from "./async-handle";
 import { aborted, checkSignal, now, onGivingUp, type Signal } from "./host";
-import { type Entry, HELD, holderName, IDLE, QUEUED, type Question, type Waiter } from "./map-entry";
+import { type Entry, HELD, holderName, IDLE, type Question, type Waiter } from "./map-entry";
 import type { Life } from "./map-life";
 import { type AcquireOptions, checkRange } from "./map-options";
 import { made } from "./map-refusals";
@@ -117,10 +117,10 @@ export class Entrance<K, T, V> {
       const waiter: Waiter<K, T> = { opener, holder, here, resolve, reject, stop };
       entry.waiters.add(waiter);
       if (found === undefined) life.begin(entry);
-      if (opener !== undefined && entry.state === QUEUED && waits.stuck) {
+      if (opener !== undefined && waits.stuck) {
         stop();
         giveUp(undefined);
-        reject(refusals.full(key, `all ${room.max} places are taken by opens that wait for it`));
+        reject(refusals.full(key, `all ${room.max} places are taken by opens that wait for a place`));
       }
     });
   }
