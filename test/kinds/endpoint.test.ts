@@ -6,6 +6,9 @@ describe("canonicalEndpoint()", () => {
   it.each([
     [" Example.COM.:6379 ", "example.com:6379"],
     ["localhost.:1", "localhost:1"],
+    ["Example。com。:1", "example.com:1"],
+    ["redis://example.com%2E:1", "example.com:1"],
+    ["127.0.0.1.:1", "127.0.0.1:1"],
     ["[::1]:1", "[::1]:1"],
     ["[0:0:0:0:0:0:0:1]:1", "[::1]:1"],
     ["[2001:DB8:0:0:1:0:0:1]:1", "[2001:db8::1:0:0:1]:1"],
@@ -147,6 +150,9 @@ describe("canonicalEndpoint()", () => {
       "[::g]:1",
       "[fe80::1%a%b]:1",
       "tls://a:1?servername=b c",
+      "a..:1",
+      "a.。:1",
+      { host: "fe80::1%a]:1", port: 1 },
       null,
       1,
     ];
@@ -197,7 +203,7 @@ describe("canonicalEndpoint()", () => {
       fc.ipV4(),
       fc.ipV4Extended(),
       fc.ipV6(),
-      fc.constantFrom("LocalHost.", "::1", "a_b"),
+      fc.constantFrom("LocalHost.", "a。b。", "::1", "a_b"),
     );
     const endpoint = fc.record(
       {
