@@ -1,5 +1,6 @@
 import { ASYNC_DISPOSE, ignore, warn } from "./account";
 import type { AsyncHandle } from "./async-handle";
+import { checkObject } from "./errors";
 import { aborted, checkSignal, now, onGivingUp, type Signal } from "./host";
 import { type Entry, HELD, holderName, IDLE, type Question, type Waiter } from "./map-entry";
 import type { Life } from "./map-life";
@@ -45,9 +46,10 @@ export class Entrance<K, T, V> {
   }
 
   /** Joins or begins. All of it happens before the first await. */
-  enter(given: K, options: AcquireOptions | undefined, opener?: Entry<K, T>): Promise<AsyncHandle<T>> {
+  enter(given: K, options: AcquireOptions = NOTHING, opener?: Entry<K, T>): Promise<AsyncHandle<T>> {
     try {
-      const { signal, holder: name, timeout = Infinity } = options ?? NOTHING;
+      if (options !== NOTHING) checkObject("acquire", options);
+      const { signal, holder: name, timeout = Infinity } = options;
       checkSignal("acquire", signal);
       if (timeout !== Infinity) checkRange("timeout", timeout, 0);
       // The open's own signal is listened to for all that it asks for, see below.

@@ -942,6 +942,18 @@ describe("HandleMap, resource", () => {
       "Cannot make a HandleMap: expected a resource definition, received object",
     );
   });
+
+  it("refuses a free or another kind beside a definition, which has its own", () => {
+    const resource = defineAsyncResource<string>({ kind: "a", free: () => {} });
+    const open = (key: string) => key;
+    expect(() => new HandleMap({ open, resource, free: () => {} })).toThrow(
+      new TypeError("Cannot make a HandleMap: expected no free beside a resource, received function"),
+    );
+    expect(() => new HandleMap({ open, resource, kind: "b" })).toThrow(
+      new TypeError('Cannot make a HandleMap: expected the kind of its resource, "a", received "b"'),
+    );
+    expect(new HandleMap({ open, resource, kind: "a" }).size).toBe(0);
+  });
 });
 
 describe("new HandleMap()", () => {
