@@ -99,7 +99,9 @@ export function canonicalEndpoint(endpoint: Endpoint, options: EndpointOptions =
   const account = user === undefined ? "" : `${encodeURIComponent(user)}@`;
   const database = db === undefined ? "" : `/${encodeURIComponent(db)}`;
   const name = servername === undefined ? "" : `?${queryOf(servername)}`;
-  return `${scheme}${account}${host?.includes(":") ? `[${host}]` : host}:${port}${database}${name}`;
+  // As a URL writes a zone: without the escape one that begins with "25" would be read as another.
+  const address = tls ? host?.replace("%", "%25") : host;
+  return `${scheme}${account}${host?.includes(":") ? `[${address}]` : host}:${port}${database}${name}`;
 }
 
 /** Only what a query would read otherwise is escaped: brackets and colons of an address stay as they are. */
@@ -190,8 +192,8 @@ function parseEndpoint(endpoint: Endpoint): EndpointParts {
   let end = path.length;
   while (path[end - 1] === "/") end--;
   return {
-    // A URL may escape what begins a zone.
-    host: scheme ? host.replace(/^(\[[^%]*%)25(?=[a-z])/i, "$1") : host,
+    // A URL escapes what begins a zone (RFC 6874), or does not.
+    host: scheme ? host.replace(/^(\[[^%]*%)25(?=[^\]])/, "$1") : host,
     port: port ?? (name === undefined ? undefined : DEFAULT_PORTS[name]),
     tls,
     servername: asked("servername"),

@@ -15,6 +15,10 @@ describe("canonicalEndpoint()", () => {
     ["[::FFFF:127.0.0.1]:1", "[::ffff:127.0.0.1]:1"],
     ["[fe80::1%eth0]:1", "[fe80::1%eth0]:1"],
     ["redis://[fe80::1%25eth0]:1", "[fe80::1%eth0]:1"],
+    ["redis://[fe80::1%253]:1", "[fe80::1%3]:1"],
+    ["redis://[fe80::1%3]:1", "[fe80::1%3]:1"],
+    ["tls://[fe80::1%3]:1", "tls://[fe80::1%253]:1"],
+    ["[fe80::1%253]:1", "[fe80::1%253]:1"],
     ["[fe80::1%25]:1", "[fe80::1%25]:1"],
     ["tls://a:1?servername=", "tls://a:1"],
     ["tls://unix:/run/a.sock?servername=DB.example", "tls://unix:/run/a.sock?servername=db.example"],
@@ -235,7 +239,7 @@ describe("canonicalEndpoint()", () => {
       fc.ipV4(),
       fc.ipV4Extended(),
       fc.ipV6(),
-      fc.constantFrom("LocalHost.", "a。b。", "::1", "a_b"),
+      fc.constantFrom("LocalHost.", "a。b。", "::1", "a_b", "fe80::1%3", "fe80::1%25", "fe80::1%253"),
     );
     const endpoint = fc.record(
       {
