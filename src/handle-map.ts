@@ -122,6 +122,12 @@ export const HandleMap: HandleMapConstructor = class<K, T, V = T> implements Fac
     if (whenFull !== "wait" && whenFull !== "throw") {
       throw unfit("make a HandleMap", 'whenFull "wait" or "throw"', whenFull);
     }
+    if (resource !== undefined && free !== undefined) {
+      throw unfit("make a HandleMap", "no free beside a resource", free);
+    }
+    if (resource !== undefined && kind !== resource.kind) {
+      throw unfit("make a HandleMap", `the kind of its resource, "${resource.kind}"`, kind);
+    }
     const family = familyOf<T>(resource ?? defineAsyncResource({ kind, free: (free ?? disposeOf) as Free<T> }));
     if (family === undefined) {
       throw unfit("make a HandleMap", "a resource definition", resource);
@@ -167,6 +173,7 @@ export const HandleMap: HandleMapConstructor = class<K, T, V = T> implements Fac
   }
 
   peek(key: K, options?: Pick<AcquireOptions, "holder">): AsyncHandle<T> | undefined {
+    if (options !== undefined) checkObject("peek", options);
     const holder = holderName(options?.holder);
     const entry = this.#entries.get(this.#entrance.canonical(key));
     if (entry === undefined || this.#life.closed) return undefined;

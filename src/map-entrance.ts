@@ -1,7 +1,8 @@
 import { ASYNC_DISPOSE, ignore, warn } from "./account";
 import type { AsyncHandle } from "./async-handle";
+import { checkObject } from "./errors";
 import { aborted, checkSignal, now, onGivingUp, type Signal } from "./host";
-import { type Entry, HELD, holderName, IDLE, QUEUED, type Question, type Waiter } from "./map-entry";
+import { type Entry, HELD, holderName, IDLE, type Question, type Waiter } from "./map-entry";
 import type { Life } from "./map-life";
 import { type AcquireOptions, checkRange } from "./map-options";
 import { made } from "./map-refusals";
@@ -45,9 +46,10 @@ export class Entrance<K, T, V> {
   }
 
   /** Joins or begins. All of it happens before the first await. */
-  enter(given: K, options: AcquireOptions | undefined, opener?: Entry<K, T>): Promise<AsyncHandle<T>> {
+  enter(given: K, options: AcquireOptions = NOTHING, opener?: Entry<K, T>): Promise<AsyncHandle<T>> {
     try {
-      const { signal, holder: name, timeout = Infinity } = options ?? NOTHING;
+      if (options !== NOTHING) checkObject("acquire", options);
+      const { signal, holder: name, timeout = Infinity } = options;
       checkSignal("acquire", signal);
       if (timeout !== Infinity) checkRange("timeout", timeout, 0);
       // The open's own signal is listened to for all that it asks for, see below.
@@ -117,10 +119,10 @@ export class Entrance<K, T, V> {
       const waiter: Waiter<K, T> = { opener, holder, here, resolve, reject, stop };
       entry.waiters.add(waiter);
       if (found === undefined) life.begin(entry);
-      if (opener !== undefined && entry.state === QUEUED && waits.stuck) {
+      if (opener !== undefined && waits.stuck) {
         stop();
         giveUp(undefined);
-        reject(refusals.full(key, `all ${room.max} places are taken by opens that wait for it`));
+        reject(refusals.full(key, `all ${room.max} places are taken by opens that wait for a place`));
       }
     });
   }

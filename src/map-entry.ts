@@ -45,7 +45,7 @@ export interface Question {
 interface Listed {
   readonly holder: string | undefined;
   readonly since: number;
-  readonly account: WeakRef<AsyncHandleImpl<unknown>>;
+  account: WeakRef<HandleImpl<unknown>>;
 }
 
 /**
@@ -158,10 +158,20 @@ export class Entry<K, T> extends LateController {
     const current = counted;
     const open = () => (current.count === 0 ? firstAccount(current, holder) : openAccount(current, holder));
     const there = here ?? (realm.tracker && hereOn(current));
-    const account = there === undefined ? open() : there(open);
-    const handle = new AsyncHandleImpl(account);
-    if (holder !== undefined || realm.tracker !== undefined) this.#list(handle, holder);
-    return handle;
+    return this.handle(there === undefined ? open() : there(open), holder);
+  }
+
+  /** A handle of an account that was just opened. */
+  handle(account: HandleImpl<T>, holder: string | undefined): AsyncHandle<T> {
+    if (holder !== undefined || realm.tracker !== undefined) this.#list(account, holder);
+    return new MapHandle(account, this);
+  }
+
+  /** The account is a new one's from now on, under the same name. */
+  moved(from: HandleImpl<T>, to: HandleImpl<T>): AsyncHandle<T> {
+    const listed = this.#listed?.find(({ account }) => account.deref() === from);
+    if (listed !== undefined) listed.account = new WeakRef(to as HandleImpl<unknown>);
+    return new MapHandle(to, this);
   }
 
   /** Shuts all holders out. */
@@ -176,10 +186,10 @@ export class Entry<K, T> extends LateController {
     const at = now();
     const known = this.#known();
     const listed = known.map(({ holder, since, account }) => {
-      const opened = HandleImpl.record(AsyncHandleImpl.account(account.deref() as object) as object)?.sites().opened;
+      const opened = HandleImpl.record(account.deref() as HandleImpl<unknown>)?.sites().opened;
       return { label, holder, heldFor: at - since, opened };
     });
-    const others = this.owed - known.length;
+    const others = this.owed - known.reduce((sum, one) => sum + owedBy(one), 0);
     if (others > 0) listed.push({ label, holder: undefined, heldFor: at - this.#since, opened: undefined });
     return listed;
   }
@@ -192,14 +202,43 @@ export class Entry<K, T> extends LateController {
     return `"${label}": ${count(owed, "reference")}, ${holding(this.holders())}`;
   }
 
-  #list(handle: AsyncHandleImpl<T>, holder: string | undefined): void {
+  #list(account: HandleImpl<T>, holder: string | undefined): void {
     if (this.#listed === undefined || this.#listed.length > 2 * this.owed + 8) this.#listed = this.#known();
-    this.#listed.push({ holder, since: now(), account: new WeakRef(handle as AsyncHandleImpl<unknown>) });
+    this.#listed.push({ holder, since: now(), account: new WeakRef(account as HandleImpl<unknown>) });
   }
 
   #known(): Listed[] {
-    return this.#listed?.filter(({ account }) => (account.deref()?.owed ?? 0) > 0) ?? [];
+    return this.#listed?.filter((one) => owedBy(one) > 0) ?? [];
   }
+}
+
+function owedBy({ account }: Listed): number {
+  return account.deref()?.owed ?? 0;
+}
+
+/** A handle on an entry, which lists whom its dups are for and where it is moved to. */
+class MapHandle<T> extends AsyncHandleImpl<T> {
+  readonly #entry: Entry<unknown, T>;
+
+  constructor(account: HandleImpl<T>, entry: Entry<unknown, T>) {
+    super(account);
+    this.#entry = entry;
+  }
+
+  override dup(holder?: string): AsyncHandle<T> {
+    const name = holderName(holder);
+    return this.#entry.handle(accountOf(super.dup(name)), name);
+  }
+
+  override move(): AsyncHandle<T> {
+    const handle = super.move();
+    return this.#entry.moved(accountOf(this), accountOf(handle));
+  }
+}
+
+/** The account of a handle that is one of ours. */
+export function accountOf<T>(handle: AsyncHandle<T>): HandleImpl<T> {
+  return AsyncHandleImpl.account(handle) as HandleImpl<T>;
 }
 
 /** For an account that is opened the moment it is asked for: what records the caller's place, if it is recorded at all. */

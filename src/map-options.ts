@@ -40,7 +40,7 @@ export interface HandleMapOptions<K, T, V = T> {
   /** Frees one value; run once. Without it a value's own dispose method is called, if it has one. */
   readonly free?: (value: T) => unknown;
   /**
-   * Instead of `free`: a definition whose kind, free, label, size and counters are used. An `exclusive` one never has two
+   * Instead of `free` and `kind`: a definition whose kind, free, label, size and counters are used. An `exclusive` one never has two
    * values open for one key: the next open waits for the free. Whoever acquires a key while he holds an invalidated value
    * of it waits for himself: for a `timeout`, which names him.
    */

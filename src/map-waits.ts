@@ -26,11 +26,12 @@ export class Waits<K, T> {
 
   /** Whether every place is taken by an open that waits for one that waits for a place. */
   get stuck(): boolean {
+    if (!this.#room.taken) return false;
     const waiting = waitingFor(this.#room.queue, this.#above);
     for (const entry of [...this.#entries.values(), ...this.#left]) {
       if (entry.roomy && !(entry.state === OPENING && waiting.has(entry))) return false;
     }
-    return this.#room.taken;
+    return true;
   }
 
   /** The entries that wait for this one: opens that asked for it, and its successor under the same key. */

@@ -45,6 +45,8 @@ const OPTIONAL: Record<string, (given: never) => unknown> = {
   "a Keyspace's store": (given) => new Keyspace({ store: given }),
   "leases.acquire": (given) => leases.acquire("a", given),
   "a lease's signal": (given) => leases.acquire("a", { signal: given }),
+  "map.acquire": (given) => map.acquire("a", given),
+  "map.peek": async (given) => map.peek("a", given),
   "a key's signal": (given) => map.acquire("a", { signal: given }),
 };
 

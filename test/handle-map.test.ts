@@ -645,8 +645,32 @@ describe("HandleMap, max", () => {
     });
     const error = await map.acquire("a").catch((error: unknown) => error);
     expect(error).toBeInstanceOf(MapFullError);
-    expect((error as Error).message).toBe('Cannot acquire entry "b": all 1 places are taken by opens that wait for it');
+    expect((error as Error).message).toBe(
+      'Cannot acquire entry "b": all 1 places are taken by opens that wait for a place',
+    );
     expect([map.size, map.stats.leaving]).toEqual([0, 0]);
+  });
+
+  it("fails an open that takes the last place and needs one whose open waits for a place", async () => {
+    const gate = deferred();
+    const needs: Record<string, string> = { a: "c", b: "a" };
+    const map = new HandleMap<string, string>({
+      max: 2,
+      open: async (key, { acquire }) => {
+        if (key === "a") await gate.promise;
+        const other = needs[key];
+        return other === undefined ? key : `${key}+${(await acquire(other)).value}`;
+      },
+    });
+    const held = await map.acquire("held");
+    const a = map.acquire("a");
+    const b = map.acquire("b");
+    // Behind "b", and not without hope: the first place is held by somebody who can give it back.
+    gate.resolve();
+    await turn();
+    void held.decrRef();
+    await expect(b).rejects.toThrow('Cannot acquire entry "a": all 2 places are taken by opens that wait for a place');
+    expect((await a).value).toBe("a+c");
   });
 });
 
@@ -917,6 +941,18 @@ describe("HandleMap, resource", () => {
     expect(() => new HandleMap({ open: () => 1, resource: { kind: "a" } as never })).toThrow(
       "Cannot make a HandleMap: expected a resource definition, received object",
     );
+  });
+
+  it("refuses a free or another kind beside a definition, which has its own", () => {
+    const resource = defineAsyncResource<string>({ kind: "a", free: () => {} });
+    const open = (key: string) => key;
+    expect(() => new HandleMap({ open, resource, free: () => {} })).toThrow(
+      new TypeError("Cannot make a HandleMap: expected no free beside a resource, received function"),
+    );
+    expect(() => new HandleMap({ open, resource, kind: "b" })).toThrow(
+      new TypeError('Cannot make a HandleMap: expected the kind of its resource, "a", received "b"'),
+    );
+    expect(new HandleMap({ open, resource, kind: "a" }).size).toBe(0);
   });
 });
 

@@ -73,6 +73,23 @@ describe("HandleMap.acquire(key, { timeout })", () => {
     expect([error.holders, map.stats.holders.size]).toEqual([[], 0]);
   });
 
+  it("names each holder once, whatever he owes, who was given a dup, and whoever his account was moved to", async () => {
+    const map = new HandleMap<string, string>({ open: (key) => key, max: 1 });
+    const names = async () => (await rejection(map.acquire("b", { timeout: 1 }))).holders.map(({ holder }) => holder);
+    const importer = (await map.acquire("a", { holder: "importer" })).incrRef();
+    expect(await names()).toEqual(["importer"]);
+    const reader = importer.dup("reader").move();
+    const moved = importer.move();
+    expect(await names()).toEqual(["importer", "reader"]);
+    const nobody = moved.dup();
+    await moved.decrRef();
+    await moved.decrRef();
+    expect(await names()).toEqual(["reader", undefined]);
+    await reader.decrRef();
+    await nobody.decrRef();
+    expect(map.size).toBe(0);
+  });
+
   it("names holders by whatever they gave as a name, made a string when it was given", async () => {
     const map = new HandleMap<string, string>({ open: (key) => key, max: 1 });
     const names: unknown[] = [

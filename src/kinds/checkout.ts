@@ -3,7 +3,7 @@ import { type AsyncHandle, AsyncHandleImpl, type AsyncLoan } from "../async-hand
 import type { HolderFacts } from "../errors";
 import { type Handle, HandleImpl, type Loan, type WeakHandle } from "../handle";
 import { LateController, now, type Signal } from "../host";
-import { holderName } from "../map-entry";
+import { accountOf, holderName } from "../map-entry";
 import type { StopListening } from "../map-options";
 import { lostReason } from "../map-refusals";
 import type { PoolDriver } from "./pool-driver";
@@ -198,8 +198,4 @@ function weakly<T>(weak: WeakHandle<AsyncHandle<T>>, out: Out<T>): WeakHandle<Ch
       return handle && another(handle, out);
     },
   };
-}
-
-function accountOf<T>(handle: AsyncHandle<T>): HandleImpl<T> {
-  return AsyncHandleImpl.account(handle) as HandleImpl<T>;
 }

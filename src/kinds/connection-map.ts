@@ -1,7 +1,14 @@
 import { checkObject, unfit } from "../errors";
 import { HandleMap } from "../handle-map";
 import type { HandleMapOptions, OpenContext } from "../map-options";
-import { canonicalEndpoint, type Endpoint, type EndpointOptions, type EndpointRead, readEndpoint } from "./endpoint";
+import {
+  canonicalEndpoint,
+  checkReading,
+  type Endpoint,
+  type EndpointOptions,
+  type EndpointRead,
+  readEndpoint,
+} from "./endpoint";
 
 /** What the open of a {@link ConnectionMap} is given beside the key. */
 export interface ConnectContext<V> extends OpenContext<Endpoint, V> {
@@ -61,6 +68,7 @@ export const ConnectionMap: ConnectionMapConstructor = class<T, V = T> extends H
       ...(defaultPort === undefined ? {} : { defaultPort }),
       ...(loopback === undefined ? {} : { loopback }),
     };
+    checkReading(reading);
     super({
       ...sharedOf<T>(options),
       kind: options.resource?.kind ?? "connection",

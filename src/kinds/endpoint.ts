@@ -1,7 +1,10 @@
 import { received, unfit } from "../errors";
 import { canonicalHost, isLoopback } from "./host-name";
 
-declare const URLSearchParams: { new (query: string): { get(name: string): string | null } };
+interface Query extends Iterable<[name: string, value: string]> {
+  get(name: string): string | null;
+}
+declare const URLSearchParams: { new (query: string): Query };
 
 /** Where a connection leads, in parts. */
 export interface EndpointParts {
@@ -27,6 +30,9 @@ export interface EndpointParts {
  * `mqtts`, `mysqls`, `pop3s`, `rediss`, `sips`, `smtps`, `valkeys` and `wss`. Another scheme is plain, unless it looks as if
  * it were not: one that ends in an "s" (but `nats`, `postgres`, `redis` and `ws`) or in `+srv` is refused. In an account a
  * `/`, a `?` and a `#` are escaped (`p%3Fss`), and an `@` in what follows the host.
+ *
+ * A query is read for `user`, `password`, `db` and `servername`. Of what else it says, that of a plain endpoint which may mean
+ * TLS (`sslmode=require`) is refused, and so is another `host` or `port`.
  */
 export type Endpoint = string | EndpointParts;
 
@@ -42,6 +48,9 @@ const ENCRYPTED =
   /^(?:amqps|ftps|grpcs|https|imaps|ldaps|mqtts|mysqls|pop3s|rediss|sips|smtps|ssl|tls|valkeys|wss|.+\+(?:tls|ssl))$/;
 /** Schemes that may be encrypted or not: whoever guesses would send a password in the clear, or speak TLS to who does not. */
 const DOUBTFUL = /(?:s|\+srv)$/;
+/** The same of the names in a query, and the values of these that say no. */
+const DOUBTFUL_NAME = /ssl|tls|^encrypt|^secure$/i;
+const NO = /^(?:0|disabled?|false|no|none|off)$/i;
 const DEFAULT_PORTS: Readonly<Record<string, number>> = {
   redis: 6379,
   rediss: 6379,
@@ -83,14 +92,21 @@ export function canonicalEndpoint(endpoint: Endpoint, options: EndpointOptions =
     const asked = [];
     if (user !== undefined) asked.push(`user=${encodeURIComponent(user)}`);
     if (db !== undefined) asked.push(`db=${encodeURIComponent(db)}`);
+    if (servername !== undefined) asked.push(queryOf(servername));
     const escaped = encodeURI(path).replace(/[?#]/g, encodeURIComponent);
     return `${scheme}unix:${escaped}${asked.length === 0 ? "" : `?${asked.join("&")}`}`;
   }
   const account = user === undefined ? "" : `${encodeURIComponent(user)}@`;
   const database = db === undefined ? "" : `/${encodeURIComponent(db)}`;
-  // Only what a query would read otherwise: brackets and colons of an address stay as they are.
-  const name = servername === undefined ? "" : `?servername=${servername.replace(/[%&+]/g, encodeURIComponent)}`;
-  return `${scheme}${account}${host?.includes(":") ? `[${host}]` : host}:${port}${database}${name}`;
+  const name = servername === undefined ? "" : `?${queryOf(servername)}`;
+  // As a URL writes a zone: without the escape one that begins with "25" would be read as another.
+  const address = tls ? host?.replace("%", "%25") : host;
+  return `${scheme}${account}${host?.includes(":") ? `[${address}]` : host}:${port}${database}${name}`;
+}
+
+/** Only what a query would read otherwise is escaped: brackets and colons of an address stay as they are. */
+function queryOf(servername: string): string {
+  return `servername=${servername.replace(/[%&+]/g, encodeURIComponent)}`;
 }
 
 /** An endpoint, read: each part in its one spelling. It has a host and a port, or a path. */
@@ -110,25 +126,24 @@ export interface EndpointRead {
 export function readEndpoint(endpoint: Endpoint, options: EndpointOptions = {}): EndpointRead {
   const parts = parseEndpoint(endpoint);
   const { tls = false, password } = parts;
+  if (typeof tls !== "boolean") throw unlike("tls", "a boolean", tls);
+  if (password !== undefined && typeof password !== "string") throw unlike("password", "a string", password);
   const user = parts.user === undefined || parts.user === "" ? undefined : checkText("user", parts.user);
-  const asked = parts.db === undefined ? "" : checkText("db", String(parts.db));
+  const asked = canonicalDb(parts.db);
   // Database 0 is what a connection without one gets, on the servers that number them.
   const db = /^0*$/.test(asked) ? undefined : asked;
   if (parts.path !== undefined) {
     const path = checkText("path", parts.path).replace(/\/{2,}/g, "/");
     if (path === "") throw refuse("its path is empty");
-    return { host: undefined, port: undefined, tls, servername: undefined, user, password, db, path };
+    const servername = canonicalName(tls, parts.servername);
+    return { host: undefined, port: undefined, tls, servername, user, password, db, path };
   }
   const named = canonicalHost(checkText("host", parts.host));
   if (named === undefined) throw refuse("its host is neither a name nor an address");
   const { loopback, defaultPort } = options;
   const host = loopback !== undefined && isLoopback(named) ? canonicalLoopback(loopback) : named;
   const port = canonicalPort(parts.port, defaultPort);
-  const asName = parts.servername === undefined ? "" : checkText("servername", parts.servername);
-  const name = tls && asName !== "" ? canonicalHost(asName) : host;
-  if (name === undefined) throw refuse("its servername is neither a name nor an address");
-  // The host's own name is what a certificate is checked against anyway.
-  const servername = name === host ? undefined : name;
+  const servername = canonicalName(tls, parts.servername, host);
   return { host: host.replace(/^\[|\]$/g, ""), port, tls, servername, user, password, db, path: undefined };
 }
 
@@ -147,14 +162,15 @@ function parseEndpoint(endpoint: Endpoint): EndpointParts {
     const [, scheme, given = "", path = "", query = ""] = unix;
     if (/^\/\/[^/]*:/.test(path)) throw refuse("its account is not escaped, or not followed by a path");
     const [user, password] = split(given);
-    const asked = new URLSearchParams(query);
-    const of = (name: string): string | undefined => asked.get(name) ?? undefined;
+    const tls = scheme !== undefined;
+    const asked = ask(query, tls);
     return {
       path: decode(path),
-      tls: scheme !== undefined,
-      user: of("user") ?? user,
-      password: of("password") ?? password,
-      db: of("db"),
+      tls,
+      servername: asked("servername"),
+      user: asked("user") ?? user,
+      password: asked("password") ?? password,
+      db: asked("db"),
     };
   }
   const scheme = /^([a-z][a-z0-9+.-]*):\/\//i.exec(text);
@@ -170,20 +186,33 @@ function parseEndpoint(endpoint: Endpoint): EndpointParts {
   const account = at < 0 ? [] : split(authority.slice(0, at));
   const { host, port } = splitHost(authority.slice(at + 1));
   const [path = "", query = ""] = rest.split("#")[0]?.split("?") ?? [];
-  const asked = new URLSearchParams(query);
+  const tls = name !== undefined && ENCRYPTED.test(name);
+  const asked = ask(query, tls);
   // "h:1/2/" is "h:1/2". By hand: an expression for it would try anew at every slash.
   let end = path.length;
   while (path[end - 1] === "/") end--;
   return {
-    // A URL may escape what begins a zone.
-    host: scheme ? host.replace(/^(\[[^%]*%)25(?=[a-z])/i, "$1") : host,
+    // A URL escapes what begins a zone (RFC 6874), or does not.
+    host: scheme ? host.replace(/^(\[[^%]*%)25(?=[^\]])/, "$1") : host,
     port: port ?? (name === undefined ? undefined : DEFAULT_PORTS[name]),
-    tls: name !== undefined && ENCRYPTED.test(name),
-    servername: asked.get("servername") ?? undefined,
-    user: account[0],
-    password: account[1],
-    db: asked.get("db") ?? decode(path.slice(1, end)),
+    tls,
+    servername: asked("servername"),
+    user: asked("user") ?? account[0],
+    password: asked("password") ?? account[1],
+    db: asked("db") ?? decode(path.slice(1, end)),
   };
+}
+
+/** What a query says by name. Whoever passed over the rest of these would speak plain to a server, or to another one. */
+function ask(query: string, tls: boolean): (name: string) => string | undefined {
+  const asked = new URLSearchParams(query);
+  for (const [name, value] of asked) {
+    if (name === "host" || name === "port") throw refuse("its query names another host or port");
+    if (!tls && DOUBTFUL_NAME.test(name) && !NO.test(value)) {
+      throw refuse("its query may mean TLS, and its scheme does not: give its parts, with tls");
+    }
+  }
+  return (name) => asked.get(name) ?? undefined;
 }
 
 function split(account: string): (string | undefined)[] {
@@ -208,10 +237,32 @@ function splitHost(text: string): { host: string; port: string | undefined } {
   return { host: parts[0] as string, port: parts[1] || undefined };
 }
 
+/** @throws {TypeError} If an option is none. */
+export function checkReading({ loopback, defaultPort }: EndpointOptions): void {
+  if (loopback !== undefined) canonicalLoopback(loopback);
+  if (defaultPort !== undefined) canonicalPort(undefined, defaultPort);
+}
+
 function canonicalLoopback(loopback: unknown): string {
   const host = typeof loopback === "string" ? canonicalHost(loopback) : undefined;
   if (host === undefined) throw unfit("read an endpoint", "loopback to be a name or an address", loopback);
   return host;
+}
+
+/** `undefined` for the host's own name, which is what a certificate is checked against anyway. */
+function canonicalName(tls: boolean, servername: unknown, host?: string): string | undefined {
+  const asked = servername === undefined ? "" : checkText("servername", servername);
+  if (!tls || asked === "") return undefined;
+  const name = canonicalHost(asked);
+  if (name === undefined) throw refuse("its servername is neither a name nor an address");
+  return name === host ? undefined : name;
+}
+
+function canonicalDb(db: unknown): string {
+  if (db === undefined) return "";
+  if (typeof db === "number" && Number.isInteger(db) && db >= 0) return String(db);
+  if (typeof db === "number") throw refuse("its db is a number, and not a natural one");
+  return checkText("db", db);
 }
 
 function canonicalPort(port: number | string | undefined, defaultPort: number | undefined): number {
@@ -225,12 +276,17 @@ function canonicalPort(port: number | string | undefined, defaultPort: number | 
 }
 
 function checkText(name: string, value: unknown): string {
-  if (typeof value !== "string") throw refuse(`expected its ${name} to be a string, received ${typeof value}`);
+  if (typeof value !== "string") throw unlike(name, "a string", value);
   // Control characters would let one endpoint look like another; half a surrogate pair cannot be escaped.
   if (/[\p{Cc}\p{Cs}]/u.test(name === "host" ? value.trim() : value)) {
     throw refuse(`its ${name} has a character that nothing can show`);
   }
   return value;
+}
+
+/** Says what was received, and not which. */
+function unlike(name: string, wanted: string, value: unknown): TypeError {
+  return refuse(`expected its ${name} to be ${wanted}, received ${value === null ? "null" : typeof value}`);
 }
 
 function refuse(why: string): TypeError {

@@ -8,20 +8,22 @@ declare const URL: { new (url: string): { hostname: string } };
  * but IPv4-mapped addresses, which are written in dots. Names it does not look up.
  */
 export function canonicalHost(text: string): string | undefined {
-  const host = text.trim().replace(/\.$/, "");
+  const host = text.trim();
   if (host === "" || /[/?#@\\\s]/.test(host)) return undefined;
   const bare = host.replace(/^\[(.*)\]$/, "$1");
   const isV6 = bare.includes(":");
   if (bare !== host && !isV6) return undefined;
-  const found = isV6 ? canonicalV6(bare) : parse(host);
-  return found === "" ? undefined : found;
+  if (isV6) return canonicalV6(bare);
+  // Not before it is read: other dots ("。") and escaped ones are dots by then.
+  const name = parse(host)?.replace(/\.$/, "");
+  return name === "" || name?.endsWith(".") ? undefined : name;
 }
 
 function canonicalV6(bare: string): string | undefined {
   // A zone (fe80::1%eth0) is an interface of this machine, and names keep their case.
   const [address = "", zone, more] = bare.split("%");
   const host = parse(`[${address}]`);
-  if (host === undefined || zone === "" || more !== undefined) return undefined;
+  if (host === undefined || zone === "" || /[[\]]/.test(zone ?? "") || more !== undefined) return undefined;
   const mapped = /^\[::ffff:([0-9a-f]{1,4}):([0-9a-f]{1,4})\]$/.exec(host);
   let canonical = host;
   if (mapped) {

@@ -203,10 +203,12 @@ export function hasValue<V>(store: KeyStore<V>, name: string, verb: string): boo
   return Boolean(found);
 }
 
-function synchronous(verb: string, name: string, returned: unknown): void {
+/** Refuses a promise, whose rejection is heard. @param name Of the key that the store was asked for, if it was for one. */
+export function synchronous(verb: string, name: string | undefined, returned: unknown): void {
   if (!isThenable(returned)) return;
   returned.then(ignore, ignore);
-  throw new TypeError(`Cannot ${verb} key "${name}": the store returned a promise, and keys are synchronous`);
+  const what = name === undefined ? verb : `${verb} key "${name}"`;
+  throw new TypeError(`Cannot ${what}: the store returned a promise, and keys are synchronous`);
 }
 
 /** What the type of a value is called unless the keyspace says otherwise. */

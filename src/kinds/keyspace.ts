@@ -2,7 +2,7 @@ import { around } from "../account";
 import { checkObject, suppress, unfit } from "../errors";
 import { Handle, type Loan } from "../handle";
 import { defineResource, type Resource, type ResourceStats } from "../resource";
-import { type Home, hasValue, type Key, KeyImpl, type KeyStore, plainType, type TypeOf } from "./key";
+import { type Home, hasValue, type Key, KeyImpl, type KeyStore, plainType, synchronous, type TypeOf } from "./key";
 
 /** How {@link Keyspace.open} opens. */
 export interface KeyOptions {
@@ -75,7 +75,7 @@ export interface Keyspace<V> {
    * Lends every key to `visit`, which can read it during the call and has nothing to close. Whoever wants to keep one
    * calls `dup()` on the loan.
    *
-   * @throws {TypeError} If the store cannot list its names.
+   * @throws {TypeError} If `visit` is no function, or the store cannot list its names.
    * @throws What `visit` throws, and the scan is over; if ending the key's iterator fails as well, a `SuppressedError`
    * that carries both.
    */
@@ -86,7 +86,7 @@ export interface Keyspace<V> {
 
 /** The class of {@link Keyspace}. */
 export interface KeyspaceConstructor {
-  /** @throws {TypeError} If `store` is none. */
+  /** @throws {TypeError} If an option is of the wrong type. */
   new <V = unknown>(options?: KeyspaceOptions<V>): Keyspace<V>;
   readonly prototype: Keyspace<unknown>;
 }
@@ -104,6 +104,7 @@ export const Keyspace: KeyspaceConstructor = class<V> implements Keyspace<V> {
       if (typeof store?.[name] === "function") continue;
       throw unfit("make a Keyspace", `a store with ${name}()`, store);
     }
+    if (typeof typeOf !== "function") throw unfit("make a Keyspace", "typeOf to be a function", typeOf);
     this.#home = { store, typeOf, closed: (key, name) => this.#closed(key, name) };
     this.#keys = defineResource({
       kind: "key",
@@ -155,7 +156,10 @@ export const Keyspace: KeyspaceConstructor = class<V> implements Keyspace<V> {
   scan(visit: KeyVisitor<V>): void {
     const { store } = this.#home;
     if (typeof store.keys !== "function") throw new TypeError("Cannot scan: the store has no keys() to list its names");
-    for (const name of [...store.keys()]) if (hasValue(store, name, "scan")) this.#lend(name, visit);
+    if (typeof visit !== "function") throw unfit("scan", "a function", visit);
+    const names = store.keys();
+    synchronous("scan", undefined, names);
+    for (const name of [...names]) if (hasValue(store, name, "scan")) this.#lend(name, visit);
   }
 
   /** Lends a key that holds nothing for the time of one call. */

@@ -31,7 +31,9 @@ export interface PoolDriver<T> {
   readonly attempts?: number;
   /**
    * How old a connection may get, in milliseconds since its first checkout: then it is destroyed instead of returned, or
-   * instead of given out. What ages while it is idle is the pool's affair. Of connections that are objects. @default Infinity
+   * instead of given out. What ages while it is idle is the pool's affair. Of connections that are objects, the same one each
+   * time: mysql2/promise wraps a connection anew for every checkout, and none of its wrappers gets old; its callback pool,
+   * which the promise pool has as `pool.pool`, gives the connections themselves. @default Infinity
    */
   readonly maxAge?: number;
   /** Hears of connections that nobody waited for, or that were unusable, and could not be destroyed; without it they are warnings. */

@@ -1,4 +1,5 @@
 import { isThenable, warn } from "../account";
+import { isObject } from "../auto-memory";
 import { AcquireRefusedError, suppress } from "../errors";
 import { now, onAbort, type Signal } from "../host";
 import { Out } from "./checkout";
@@ -131,7 +132,7 @@ export class Supply<T> {
 
   #isTooOld(connection: T): boolean {
     const { maxAge = Infinity } = this.#driver;
-    if (maxAge === Infinity || typeof connection !== "object" || connection === null) return false;
+    if (maxAge === Infinity || !isObject(connection)) return false;
     const born = this.#born.get(connection);
     if (born === undefined) this.#born.set(connection, now());
     return born !== undefined && now() - born > maxAge;

@@ -185,5 +185,12 @@ describe("ConnectionMap", () => {
     expect(() => new ConnectionMap({} as never)).toThrow(
       "Cannot make a ConnectionMap: expected open to be a function, received undefined",
     );
+    const open = () => 1;
+    expect(() => new ConnectionMap({ open, defaultPort: 65536 })).toThrow(
+      "Cannot read an endpoint: expected defaultPort to be from 1 to 65535, received number 65536",
+    );
+    expect(() => new ConnectionMap({ open, loopback: "bad host" })).toThrow(
+      "Cannot read an endpoint: expected loopback to be a name or an address, received",
+    );
   });
 });

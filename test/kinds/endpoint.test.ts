@@ -6,14 +6,25 @@ describe("canonicalEndpoint()", () => {
   it.each([
     [" Example.COM.:6379 ", "example.com:6379"],
     ["localhost.:1", "localhost:1"],
+    ["Example。com。:1", "example.com:1"],
+    ["redis://example.com%2E:1", "example.com:1"],
+    ["127.0.0.1.:1", "127.0.0.1:1"],
     ["[::1]:1", "[::1]:1"],
     ["[0:0:0:0:0:0:0:1]:1", "[::1]:1"],
     ["[2001:DB8:0:0:1:0:0:1]:1", "[2001:db8::1:0:0:1]:1"],
     ["[::FFFF:127.0.0.1]:1", "[::ffff:127.0.0.1]:1"],
     ["[fe80::1%eth0]:1", "[fe80::1%eth0]:1"],
     ["redis://[fe80::1%25eth0]:1", "[fe80::1%eth0]:1"],
+    ["redis://[fe80::1%253]:1", "[fe80::1%3]:1"],
+    ["redis://[fe80::1%3]:1", "[fe80::1%3]:1"],
+    ["tls://[fe80::1%3]:1", "tls://[fe80::1%253]:1"],
+    ["[fe80::1%253]:1", "[fe80::1%253]:1"],
     ["[fe80::1%25]:1", "[fe80::1%25]:1"],
     ["tls://a:1?servername=", "tls://a:1"],
+    ["tls://unix:/run/a.sock?servername=DB.example", "tls://unix:/run/a.sock?servername=db.example"],
+    ["postgres://a/orders?user=app&password=pw", "app@a:5432/orders"],
+    ["postgres://a/orders?sslmode=disable&application_name=x", "a:5432/orders"],
+    ["rediss://a?ssl_cert_reqs=none", "tls://a:6379"],
     ["127.1:1", "127.0.0.1:1"],
     ["2130706433:1", "127.0.0.1:1"],
     ["0x7f.0.0.1:1", "127.0.0.1:1"],
@@ -58,6 +69,8 @@ describe("canonicalEndpoint()", () => {
     [{ host: "a", tls: true, servername: "fe80::1%25" }, "tls://a:6379?servername=[fe80::1%2525]"],
     [{ host: "a", db: "2", user: "me:you" }, "me%3Ayou@a:6379/2"],
     [{ host: "a", tls: true, servername: "B" }, "tls://a:6379?servername=b"],
+    [{ path: "/a", tls: true, servername: "B+c", db: 2 }, "tls://unix:/a?db=2&servername=b%2Bc"],
+    [{ path: "/a", servername: "b" }, "unix:/a"],
     [{ path: "/run/a b?.sock", user: "app", tls: true }, "tls://unix:/run/a%20b%3F.sock?user=app"],
   ])("writes %j as %j with a default port", (given, canonical) => {
     expect(canonicalEndpoint(given, { defaultPort: 6379 })).toBe(canonical);
@@ -73,6 +86,8 @@ describe("canonicalEndpoint()", () => {
       { host: "a", port: 1, db: 1 },
       { path: "/a" },
       { path: "/A" },
+      { path: "/a", tls: true },
+      { path: "/a", tls: true, servername: "b" },
       "localhost:1",
       "127.0.0.1:1",
       "[::1]:1",
@@ -102,6 +117,7 @@ describe("canonicalEndpoint()", () => {
     expect(canonicalEndpoint(`redis://app:${secret}@a`)).not.toContain(secret);
     expect(canonicalEndpoint({ host: "a", port: 1, password: secret })).toBe("a:1");
     expect(canonicalEndpoint(`unix:/a?password=${secret}`)).toBe("unix:/a");
+    expect(canonicalEndpoint(`redis://a?password=${secret}`)).toBe("a:6379");
     expect(canonicalEndpoint(`unix://app:${secret}@/a@b`)).toBe("unix:/a@b?user=app");
     const wrong: unknown[] = [
       `redis://app:${secret}@`,
@@ -124,6 +140,10 @@ describe("canonicalEndpoint()", () => {
       { host: `a@${secret}`, port: 1 },
       { host: "a", port: secret },
       { path: `${secret}\n` },
+      { host: "a", port: 1, password: [secret] },
+      { host: "a", port: 1, tls: secret },
+      { host: "a", port: 1, db: { secret } },
+      `redis://a?ssl=${secret}`,
     ];
     for (const endpoint of wrong) {
       const error = catching(() => canonicalEndpoint(endpoint as Endpoint));
@@ -147,10 +167,22 @@ describe("canonicalEndpoint()", () => {
       "[::g]:1",
       "[fe80::1%a%b]:1",
       "tls://a:1?servername=b c",
+      "tls://unix:/a?servername=b c",
+      "a..:1",
+      "a.。:1",
+      "postgres://a/b?host=c",
+      "postgres://a/b?port=1",
+      { host: "fe80::1%a]:1", port: 1 },
+      { host: "a", port: 1, db: Number.NaN },
+      { host: "a", port: 1, db: null },
+      { host: "a", port: 1, tls: "false" },
       null,
       1,
     ];
     for (const endpoint of wrong) expect(() => canonicalEndpoint(endpoint as Endpoint)).toThrow(TypeError);
+    expect(() => canonicalEndpoint({ host: "a", port: 1, user: null as never })).toThrow(
+      "Cannot read the endpoint: expected its user to be a string, received null",
+    );
     expect(() => canonicalEndpoint("a")).toThrow(
       "Cannot read the endpoint: it has no port, and there is no default port",
     );
@@ -164,6 +196,16 @@ describe("canonicalEndpoint()", () => {
     }
     for (const scheme of ["redis", "postgres", "ws", "nats", "gopher"]) {
       expect(canonicalEndpoint(`${scheme}://a:1`)).toBe("a:1");
+    }
+  });
+
+  it("refuses a query that may mean TLS where the scheme does not", () => {
+    for (const query of ["sslmode=require", "sslmode=prefer", "ssl", "tls=true", "ssl-mode=REQUIRED", "useSSL=1"]) {
+      expect(() => canonicalEndpoint(`postgres://a/b?${query}`)).toThrow(
+        new TypeError(
+          "Cannot read the endpoint: its query may mean TLS, and its scheme does not: give its parts, with tls",
+        ),
+      );
     }
   });
 
@@ -197,7 +239,7 @@ describe("canonicalEndpoint()", () => {
       fc.ipV4(),
       fc.ipV4Extended(),
       fc.ipV6(),
-      fc.constantFrom("LocalHost.", "::1", "a_b"),
+      fc.constantFrom("LocalHost.", "a。b。", "::1", "a_b", "fe80::1%3", "fe80::1%25", "fe80::1%253"),
     );
     const endpoint = fc.record(
       {

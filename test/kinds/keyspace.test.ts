@@ -312,12 +312,16 @@ describe("Keyspace", () => {
     const keys = new Keyspace<number>({ store: store as never });
     const refused = 'Cannot open key "a": the store returned a promise, and keys are synchronous';
     expect(() => keys.open("a")).toThrow(refused);
-    expect(() => keys.scan(() => {})).toThrow("Cannot scan");
+    expect(() => keys.scan(() => {})).toThrow('Cannot scan key "a"');
     const key = keys.open("a", { mode: "write" });
     expect(() => key.value.exists).toThrow("Cannot look at");
     expect(() => key.value.delete()).toThrow("Cannot delete");
     keys.close(key);
     expect([keys.stats.live, keys.refCount("a")]).toEqual([0, 0]);
+    const listing = { ...store, has: () => true, keys: () => Promise.reject(new Error("down")) };
+    expect(() => new Keyspace<number>({ store: listing as never }).scan(() => {})).toThrow(
+      "Cannot scan: the store returned a promise, and keys are synchronous",
+    );
   });
 
   it("is closed by the handle only: not by the value, and not by whom it is lent to", () => {
@@ -453,6 +457,10 @@ describe("Keyspace", () => {
     expect(() => keys.open(1 as never)).toThrow(TypeError);
     expect(() => new Keyspace({ store: {} as never })).toThrow(TypeError);
     expect(() => keys.onModified(1 as never)).toThrow(TypeError);
+    expect(() => keys.scan(1 as never)).toThrow("Cannot scan: expected a function, received number 1");
+    expect(() => new Keyspace({ typeOf: 1 as never })).toThrow(
+      "Cannot make a Keyspace: expected typeOf to be a function, received number 1",
+    );
     const key = keys.open("a", { mode: "write" });
     expect(() => key.value.set(undefined)).toThrow(TypeError);
     keys.close(key);

@@ -170,6 +170,27 @@ describe("checkouts({ maxAge })", () => {
   });
 });
 
+describe("checkouts({ maxAge }), of connections that are functions", () => {
+  it("destroys them as well", async () => {
+    vi.useFakeTimers();
+    try {
+      const log: string[] = [];
+      const pool = checkouts<() => number>({
+        acquire: () => () => 1,
+        release: () => log.push("release"),
+        destroy: () => log.push("destroy"),
+        maxAge: 100,
+      });
+      const old = await pool.acquire();
+      vi.advanceTimersByTime(101);
+      await old.decrRef();
+      expect(log).toEqual(["destroy"]);
+    } finally {
+      vi.useRealTimers();
+    }
+  });
+});
+
 describe("checkouts(), its driver", () => {
   it("is refused with members of the wrong type or out of range", () => {
     const driver = numbered();
