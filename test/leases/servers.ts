@@ -180,7 +180,7 @@ export class TestServer {
   async boot(): Promise<void> {
     const args = ["--port", String(this.port), "--bind", "127.0.0.1", "--save", "", "--appendonly", "no"];
     running.add(this);
-// A sentinel writes down what it knows.
+    // A sentinel writes down what it knows.
     const config = join(this.#dir, "redis.conf");
     writeFileSync(config, "");
     this.#process = spawn(this.#binary, [config, ...args, "--dir", this.#dir, ...this.#args], { stdio: "ignore" });
