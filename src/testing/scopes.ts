@@ -1,7 +1,7 @@
 import { DISPOSE, named, warn } from "../account";
 import { checkObject, received } from "../errors";
 import type { Account } from "../leaks/account-record";
-import { pause } from "../leaks/clock";
+import { builtin, pause } from "../leaks/clock";
 import { detector, type Scopes } from "../leaks/detector";
 import { Finds } from "../leaks/finds";
 import { reportOf } from "../leaks/report";
@@ -126,12 +126,9 @@ class TestScopes implements Scopes {
   }
 }
 
-/** `AsyncLocalStorage` where there is one, without importing it: browsers load this file too. */
+/** `AsyncLocalStorage` where there is one. */
 function asyncStorage(): Storage | undefined {
-  const { process } = globalThis as {
-    process?: { getBuiltinModule?(id: string): { AsyncLocalStorage: new () => Storage } | undefined };
-  };
-  const hooks = process?.getBuiltinModule?.("node:async_hooks");
+  const hooks = builtin<{ AsyncLocalStorage: new () => Storage }>("node:async_hooks");
   return hooks === undefined ? undefined : new hooks.AsyncLocalStorage();
 }
 

@@ -114,3 +114,21 @@ describe("leakGuard() above the file's own hooks in Jest", () => {
     ]);
   });
 });
+
+describe("a suite in Jest whose timers are fake from the start", () => {
+  it("is checked in real time", { timeout: 60_000 }, () => {
+    const args = [
+      "--expose-gc",
+      bin("jest/bin/jest.js"),
+      "--config=timers.config.json",
+      "--testTimeout=2000",
+      "--json",
+    ];
+    const outcomes = fromJson(run(args, "jest"));
+    expect(outcomes.length).toBe(7);
+    for (const { name, passed, message } of outcomes) {
+      expect([name, passed]).toEqual([name, name.startsWith("clean")]);
+      if (!passed) expect(message).toContain("Leaks found");
+    }
+  });
+});
