@@ -1,7 +1,7 @@
 import { afterAll, beforeEach } from "vitest";
 import { checkScope } from "./guard";
-import { leakError } from "./leak-error";
-import { GRACE, reportOn, scopes, trackFully } from "./scopes";
+import { type LeakError, leakError } from "./leak-error";
+import { GRACE, graceFor, reportOn, scopes, trackFully } from "./scopes";
 
 /*
  * A setup file: every test that leaves a handle open fails with the report. Concurrent tests are told apart.
@@ -23,12 +23,18 @@ beforeEach(({ task, onTestFinished }) => {
   });
 });
 
-afterAll(() => {
-  const all = scopes();
-  const { late } = all;
-  all.late = [];
-  for (const scope of late) {
+afterAll(async () => {
+  const errors: LeakError[] = [];
+  for (const scope of scopes().endFile()) {
+    await graceFor(scope, GRACE);
+    scope.ended = true;
     const report = reportOn(scope);
-    if (report.groups.length > 0) throw leakError(report, `Leaks found: opened after test "${scope.name}" had ended`);
+    if (report.groups.length === 0) continue;
+    const { name, outside } = scope;
+    const after = name === "" ? "a body of withoutLeaks()" : `test "${name}"`;
+    const when = outside ? "while the tests ran, in none of them" : `after ${after} had ended`;
+    errors.push(leakError(report, `Leaks found: opened ${when}`));
   }
+  const [first] = errors;
+  if (first !== undefined) throw errors.length > 1 ? new AggregateError(errors, "Leaks found") : first;
 });
