@@ -5,7 +5,8 @@
  * LASTREF_LEAKS            the level: "count" (the default), "sampled" or "full"
  * LASTREF_LEAKS_EXIT_CODE  the exit code if handles are still open, or were dropped, when the process ends (default: as it is)
  *
- * Publishes to the diagnostics channels lastref:open, lastref:free and lastref:leak, and prints one summary at the exit.
+ * Publishes to the diagnostics channels lastref:open, lastref:free and lastref:leak, and prints one summary at the exit, after
+ * the program's own listeners of it.
  */
 import { channel } from "node:diagnostics_channel";
 import { writeSync } from "node:fs";
@@ -67,6 +68,11 @@ function summarize(): void {
   if (left && !process.exitCode) process.exitCode = exitCode ?? 1;
 }
 
+function moveLast(): void {
+  process.off("exit", summarize);
+  process.on("exit", summarize);
+}
+
 // The other copy of the library may have been asked for as well.
 if (detector().observer === undefined) {
   detector().observer = {
@@ -82,4 +88,8 @@ if (detector().observer === undefined) {
   };
   track({ level }, true);
   process.on("exit", summarize);
+  // What the program does at the exit comes first: it may be its cleanup.
+  process.on("newListener", (event, listener) => {
+    if (event === "exit" && listener !== summarize) process.nextTick(moveLast);
+  });
 }
