@@ -99,13 +99,13 @@ function formatterOf(): Formatter | undefined {
   }
 }
 
-/** The program's formatter goes on mapping sources, but where it throws or returns no text the frames are printed plainly. */
+/** The program's formatter goes on mapping sources, but where it throws or returns no frames they are printed plainly. */
 function guardFormatter(formatter: Formatter): (() => void) | undefined {
   const before = Object.getOwnPropertyDescriptor(errors, "prepareStackTrace");
   const guarded: Formatter = (error, frames) => {
     try {
       const text = formatter.call(errors, error, frames);
-      if (typeof text === "string") return text;
+      if (typeof text === "string" && (text.includes("\n") || frames.length === 0)) return text;
     } catch {
       // Counted below.
     }

@@ -67,6 +67,11 @@ describe("a program that has changed Error", () => {
       "prepareStackTrace",
       { value: (_: Error, frames: unknown) => frames, writable: true },
     ],
+    [
+      "prepareStackTrace that returns no frames",
+      "prepareStackTrace",
+      { value: (error: Error, frames: unknown[]) => `${error} in ${frames.length} frames`, writable: true },
+    ],
   ])("gets its sites all the same, and finds it unchanged: %s", async (_, name, change) => {
     await tracked({}, async () => {
       await withError(name, change, () => expect(siteOfOne()).toContain("robust.test.ts"));
