@@ -1,4 +1,4 @@
-import { afterAll, beforeEach } from "vitest";
+import { beforeAll, beforeEach } from "vitest";
 import { checkScope } from "./guard";
 import { type LeakError, leakError } from "./leak-error";
 import { GRACE, graceFor, reportOn, scopes, trackFully } from "./scopes";
@@ -23,7 +23,7 @@ beforeEach(({ task, onTestFinished }) => {
   });
 });
 
-afterAll(async () => {
+async function checkFile(): Promise<void> {
   const errors: LeakError[] = [];
   for (const scope of scopes().endFile()) {
     await graceFor(scope, GRACE);
@@ -37,4 +37,7 @@ afterAll(async () => {
   }
   const [first] = errors;
   if (first !== undefined) throw errors.length > 1 ? new AggregateError(errors, "Leaks found") : first;
-});
+}
+
+// What a beforeAll returns runs after every afterAll, and that of the first one last.
+beforeAll(() => checkFile);

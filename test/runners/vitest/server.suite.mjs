@@ -24,11 +24,12 @@ beforeAll(async () => {
     socket.on("close", () => connection.decrRef());
     later.push(socket);
   });
+  return () => {
+    for (const socket of later) socket.destroy();
+    leaky.close();
+  };
 });
-afterAll(() => {
-  for (const socket of later) socket.destroy();
-  leaky.close();
-});
+afterAll(() => inUse.decrRef());
 
 it("clean: is served", async () => {
   expect((await fetch(`${url}/paid`)).ok).toBe(true);
