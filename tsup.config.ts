@@ -46,6 +46,10 @@ export default defineConfig({
   splitting: true,
   dts: true,
   clean: true,
+  // Chunks that nobody else's bundle is named like: src/leaks/stack.ts tells its own files by it.
+  esbuildOptions(options) {
+    options.chunkNames = "lastref-chunk-[hash]";
+  },
   // vitest cannot be required, and so its setup file cannot: say so in words.
   async onSuccess() {
     const message =

@@ -215,12 +215,11 @@ export class Counted<T> implements ResourceFacts {
     return this.record?.account(handle, holder);
   }
 
-  settle(owed: number): void {
+  settle(owed: number): Promise<void> | undefined {
     this.kind.settled?.();
     this.count -= owed - 1;
     this.decrement();
-    // No holder is left to hear of it.
-    this.freeing?.catch(warn);
+    return this.freeing;
   }
 }
 

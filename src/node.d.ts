@@ -18,8 +18,9 @@ declare module "node:process" {
     exitCode: number | string | null | undefined;
     emitWarning(message: string): void;
     on(event: "exit", listener: () => void): void;
-    on(event: "newListener", listener: (event: unknown, added: unknown) => void): void;
+    on(event: "newListener", listener: (event: string | symbol, listener: unknown) => void): void;
     off(event: "exit", listener: () => void): void;
+    nextTick(call: () => void): void;
   };
   export default process;
 }

@@ -7,7 +7,8 @@
  *   as it is).
  *
  * Publishes to the diagnostics channels `lastref:open`, `lastref:free` and `lastref:leak`, and prints one summary at the
- * exit. A process that a signal ends has none, nor has a worker thread that is terminated.
+ * exit, after the program's own listeners of it. A process that a signal ends has none, nor has a worker thread that is
+ * terminated.
  *
  * @module register
  */
@@ -71,6 +72,11 @@ function summarize(): void {
   if (left && !process.exitCode) process.exitCode = exitCode ?? 1;
 }
 
+function moveLast(): void {
+  process.off("exit", summarize);
+  process.on("exit", summarize);
+}
+
 // The other copy of the library may have been asked for as well.
 if (detector().observer === undefined) {
   detector().observer = {
@@ -86,13 +92,8 @@ if (detector().observer === undefined) {
   };
   track({ level }, true);
   process.on("exit", summarize);
-  // What the program closes at its exit is no leak: the summary goes behind whoever listens for the exit as well.
-  process.on("newListener", (event, added) => {
-    if (event === "exit" && added !== summarize) void Promise.resolve().then(summarizeLast);
+  // What the program does at the exit comes first: it may be its cleanup.
+  process.on("newListener", (event, listener) => {
+    if (event === "exit" && listener !== summarize) process.nextTick(moveLast);
   });
-}
-
-function summarizeLast(): void {
-  process.off("exit", summarize);
-  process.on("exit", summarize);
 }

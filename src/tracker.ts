@@ -16,8 +16,12 @@ export interface ResourceFacts {
   readonly count: number;
   /** For comparing with the values of other live resources, never to be kept alive. */
   readonly value: unknown;
-  /** Frees the resource as if `owed` references had been given back. It reaches the value, and through it perhaps the handle. */
-  settle(owed: number): void;
+  /**
+   * Frees the resource as if `owed` references had been given back. It reaches the value, and through it perhaps the handle.
+   *
+   * @returns An asynchronous free under way. No holder is left to hear of its failure.
+   */
+  settle(owed: number): Promise<void> | undefined;
 }
 
 /** Where an account was opened and closed, as far as the tracker recorded it. */

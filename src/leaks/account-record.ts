@@ -68,7 +68,7 @@ export class More {
   /** Of an exclusive kind: who had the value when this one was opened. */
   firstOwner: Account | undefined = undefined;
   /** Frees the resource. It reaches the value, so it is kept for kinds that ask to be freed only. */
-  settle: ((owed: number) => void) | undefined = undefined;
+  settle: ((owed: number) => Promise<void> | undefined) | undefined = undefined;
   heldTooLong = false;
   escaped = false;
   /** Stands in the list of records with captures to be read. */

@@ -1,18 +1,30 @@
 /**
- * The time and the timers, as they were when this file was loaded: a test runner's fake timers neither fire nor block
- * what the detector does.
+ * The time and the timers, as they were when this file was loaded, and the runtime's own where it has modules for them: a
+ * test runner's fake timers neither fire nor block what the detector does, also where they are faked before anything is
+ * loaded (Jest's `fakeTimers.enableGlobally`).
  */
 
-interface Host {
-  readonly performance?: { now(): number };
+interface Timers {
   setTimeout(call: () => void, ms: number): unknown;
   setInterval(call: () => void, ms: number): unknown;
   clearInterval(timer: unknown): void;
   setImmediate?(call: () => void): unknown;
 }
 
-const host = globalThis as unknown as Host;
-const { setTimeout, setInterval, clearInterval, setImmediate, performance } = host;
+interface Time {
+  readonly performance?: { now(): number };
+}
+
+const { process } = globalThis as { process?: { getBuiltinModule?(id: string): unknown } };
+
+/** A module of the runtime, without importing it: browsers load this too. */
+export function builtin<T>(id: string): T | undefined {
+  return process?.getBuiltinModule?.(id) as T | undefined;
+}
+
+const host = globalThis as unknown as Timers & Time;
+const { setTimeout, setInterval, clearInterval, setImmediate } = builtin<Timers>("node:timers") ?? host;
+const { performance } = builtin<Time>("node:perf_hooks") ?? host;
 
 /** Milliseconds on a clock that is the same for every copy of the library. */
 export const elapsed: () => number = performance === undefined ? Date.now : performance.now.bind(performance);

@@ -289,11 +289,14 @@ export class Detector {
     account.owed = 0;
     const { settle } = resource;
     if (settle === undefined) return;
-    try {
-      settle(owed);
-    } catch (error) {
+    const failed = (error: unknown): void => {
       const what = named(account.family.kind, account.label);
       warn(new Error(`Cannot free ${what}, which was dropped: ${reasonOf(error, "its free threw")}`, { cause: error }));
+    };
+    try {
+      settle(owed)?.catch(failed);
+    } catch (error) {
+      failed(error);
     }
   }
 }

@@ -6,6 +6,7 @@ import { CONTEXT } from "./finds";
 import { hintFor } from "./hints";
 import type { Suppressible } from "./session";
 import { type Place, type Site, siteOf } from "./sites";
+import { topOf } from "./stack";
 import { printLeak } from "./text";
 import type { Leak, LiveHandle, Touch, Verdict } from "./types";
 
@@ -96,7 +97,7 @@ function firstClose(account: Account): string {
   if (closed === undefined) return "";
   closed.read();
   const place = textOf(closed.more?.closed);
-  const [top = ""] = place.split("\n");
+  const top = topOf(place);
   const by = closed.more?.by;
   return [by, top].filter((part) => part !== undefined && part !== "").join(" at ");
 }

@@ -1,4 +1,4 @@
-import { type Frame, printFrame, readStack, userFrames } from "./stack";
+import { type Frame, printFrame, readStack, UNTOLD, userFrames } from "./stack";
 
 /** A place in the program: what is left of a stack, shared by all records that were made there. */
 export class Site {
@@ -13,7 +13,8 @@ export class Site {
 
   /** The first frames, as an error or a record prints them. */
   get brief(): string {
-    return this.frames.length === 0 ? UNKNOWN : this.frames.slice(0, 3).map(printFrame).join("\n      from ");
+    const frames = this.frames.slice(0, 3 + UNTOLD);
+    return frames.length === 0 ? UNKNOWN : frames.map(printFrame).join("\n      from ");
   }
 }
 

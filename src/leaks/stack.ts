@@ -99,13 +99,13 @@ function formatterOf(): Formatter | undefined {
   }
 }
 
-/** The program's formatter goes on mapping sources, but where it throws or returns no text the frames are printed plainly. */
+/** The program's formatter goes on mapping sources, but where it throws or returns no frames they are printed plainly. */
 function guardFormatter(formatter: Formatter): (() => void) | undefined {
   const before = Object.getOwnPropertyDescriptor(errors, "prepareStackTrace");
   const guarded: Formatter = (error, frames) => {
     try {
       const text = formatter.call(errors, error, frames);
-      if (typeof text === "string") return text;
+      if (typeof text === "string" && (text.includes("\n") || frames.length === 0)) return text;
     } catch {
       // Counted below.
     }
@@ -174,23 +174,32 @@ function workingDirectory(): string {
 
 const root = workingDirectory();
 
-/** The directory all files of this copy of the library are in; its frames are nobody's leak. */
-const own = ((): string => {
-  const [here] = parseStack(readStack(captureAnyway(1)));
-  const file = here?.file.replaceAll("\\", "/") ?? "";
-  const at = Math.max(file.lastIndexOf("/dist/"), file.lastIndexOf("/src/"));
-  return at < 0 ? file : file.slice(0, file.indexOf("/", at + 1) + 1);
-})();
+/** The file this code is in: one of the package, of its sources, or a bundle. */
+const here = parseStack(readStack(captureAnyway(1)))[0]?.file.replaceAll("\\", "/") ?? "";
 
-/** The frames that a reader can do something about, at most `depth`, paths relative to the project. */
+/**
+ * The directory all files of this copy of the library are in; its frames are nobody's leak. Empty in a bundle: whatever is
+ * beside that, or in it, is the program's as well.
+ */
+const own = /^(.*\/(?:dist|src)\/)(?:lastref-chunk-\w+\.[cm]?js|leaks\/stack\.ts)$/.exec(here)?.[1] ?? "";
+
+/** Frames of the library on top of a site, at most, that cannot be told from the program's: in a bundle of both. */
+export const UNTOLD = own === "" && !here.includes("/node_modules/") ? OPEN_FRAMES : 0;
+
+/** The first frame of a site that may be the program's, with what cannot be told from it. */
+export function topOf(site: string): string {
+  return site.split("\n", 1 + UNTOLD).join("\n");
+}
+
+/** The frames that a reader can do something about, at most `depth` of the program's, paths relative to the project. */
 export function userFrames(text: string, depth: number): Frame[] {
   const all = parseStack(text);
   const isOwn = (frame: Frame): boolean => own !== "" && frame.file.replaceAll("\\", "/").startsWith(own);
   const others = all.filter((frame) => !isOwn(frame));
   const users = others.filter((frame) => !/[\\/]node_modules[\\/]/.test(frame.file));
-  // Bundled into one file with the library, or called by a package only: rather too many frames than none.
+  // Called by a package only: rather too many frames than none.
   const best = [users, others, all].find((frames) => frames.length > 0) ?? [];
-  return best.slice(0, depth).map((frame) => {
+  return best.slice(0, depth + UNTOLD).map((frame) => {
     const file = frame.file.replaceAll("\\", "/");
     return root !== "" && file.startsWith(root) ? { ...frame, file: file.slice(root.length) } : frame;
   });

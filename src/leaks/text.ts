@@ -1,6 +1,7 @@
 import { count, named } from "../account";
 import type { Sites } from "../tracker";
 import { CONTEXT } from "./finds";
+import { topOf } from "./stack";
 import type { Leak, LeakGroup, LiveHandle } from "./types";
 
 const GROUPS_PRINTED = 10;
@@ -36,11 +37,11 @@ export function withSites(message: string, { opened, closed, by, moved, revoked 
 }
 
 const siteText = (site: string): string => (site === "" ? "(no stack was taken)" : site);
-const topOf = (site: string): string => siteText(site).split("\n")[0] as string;
+const top = (site: string): string => siteText(topOf(site));
 
 function holderLine(handle: LiveHandle, name: string): string {
   const holder = handle.holder === "" ? "" : `${handle.holder}: `;
-  return field(name, `${holder}owes ${handle.owed}, for ${printAge(handle.age)}, since ${topOf(handle.opened)}`);
+  return field(name, `${holder}owes ${handle.owed}, for ${printAge(handle.age)}, since ${top(handle.opened)}`);
 }
 
 function standing(leak: Leak): string {
@@ -56,12 +57,12 @@ function details(leak: Leak, site: string): string[] {
   const misuse = leak.verdict === "over-released" || leak.verdict === "use-after-free";
   if (misuse) lines.push(field("called", siteText(site)));
   lines.push(field("opened", siteText(leak.opened)));
-  if (leak.created !== "" && leak.created !== leak.opened) lines.push(field("created", topOf(leak.created)));
+  if (leak.created !== "" && leak.created !== leak.opened) lines.push(field("created", top(leak.created)));
   if (leak.kind === CONTEXT) {
     const shown = leak.handles.slice(0, HANDLES_PRINTED);
     for (const handle of shown) {
       lines.push(
-        field("owned", `${named(handle.kind, handle.label)}, owes ${handle.owed}, since ${topOf(handle.opened)}`),
+        field("owned", `${named(handle.kind, handle.label)}, owes ${handle.owed}, since ${top(handle.opened)}`),
       );
     }
     if (leak.handles.length > shown.length) lines.push(field("", `and ${leak.handles.length - shown.length} more`));
@@ -72,11 +73,11 @@ function details(leak: Leak, site: string): string[] {
     const others = shown.reduce((left, { owed }) => left - owed, leak.refCount - leak.owed);
     if (others > 0) lines.push(field("", `and others, which owe ${others}`));
   }
-  for (const site of leak.unmatched) lines.push(field("unpaid incrRef", topOf(site)));
+  for (const site of leak.unmatched) lines.push(field("unpaid incrRef", top(site)));
   if (leak.unmatchedDropped > 0) lines.push(field("", `and ${leak.unmatchedDropped} more, whose place is not kept`));
   const last = leak.touches.at(-1);
   if (last !== undefined) {
-    const at = last.site === "" ? "" : ` at ${topOf(last.site)}`;
+    const at = last.site === "" ? "" : ` at ${top(last.site)}`;
     lines.push(field("last touch", `${last.hint}${at}`));
   }
   if (leak.first !== "") lines.push(field(leak.verdict === "two-owners" ? "first owner" : "closed first", leak.first));

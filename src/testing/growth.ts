@@ -45,10 +45,10 @@ export async function expectNoGrowth(body: () => unknown, options: GrowthOptions
   const all = scopes();
   const scope = new Scope("", all.current());
   // What another body or test opens is left out; what the body has set off elsewhere may be in no scope, or in one around.
-  const isMine = (other: object | undefined): boolean =>
-    other === undefined || scope.holds(other) || (other as Scope).holds(scope);
+  const isMine = (other: Scope | undefined): boolean =>
+    other === undefined || other.outside || scope.holds(other) || other.holds(scope);
   const counts = (account: Account): boolean =>
-    (!all.tellsApart || isMine(account.more?.scope)) &&
+    (!all.tellsApart || isMine(account.more?.scope as Scope | undefined)) &&
     detector().session?.suppression(suppressible(account)) === undefined;
   const dropped = new Map<string, number>();
   const onDropped = (account: Account): void => {

@@ -1,7 +1,7 @@
 import { DISPOSE, named, warn } from "../account";
 import { checkObject, received } from "../errors";
 import type { Account } from "../leaks/account-record";
-import { pause } from "../leaks/clock";
+import { builtin, pause } from "../leaks/clock";
 import { detector, type Scopes } from "../leaks/detector";
 import { Finds } from "../leaks/finds";
 import { reportOf } from "../leaks/report";
@@ -19,14 +19,17 @@ interface Storage {
 export class Scope {
   readonly name: string;
   readonly parent: Scope | undefined;
+  /** Of no test: what was started before a file's tests opens in it while they run, such as a server. */
+  readonly outside: boolean;
   readonly finds = new Finds();
   ended = false;
   /** What is opened in it after its end: a late callback. It is charged to no other test. */
   late: Scope | undefined = undefined;
 
-  constructor(name: string, parent: Scope | undefined) {
+  constructor(name: string, parent: Scope | undefined, outside = false) {
     this.name = name;
     this.parent = parent;
+    this.outside = outside;
   }
 
   holds(other: object | undefined): boolean {
@@ -48,14 +51,15 @@ class TestScopes implements Scopes {
   /** What was said once of a kind, two tests and two sites. */
   readonly #told = new Set<string>();
   /** Scopes of what was opened too late. */
-  late: Scope[] = [];
+  #late: Scope[] = [];
+  #outside: Scope | undefined;
 
   current(): Scope | undefined {
-    const scope = this.#storage?.getStore() ?? this.#group?.scope;
+    const scope = this.#storage?.getStore() ?? this.#group?.scope ?? this.#outside;
     if (scope === undefined || !scope.ended) return scope;
     if (scope.late === undefined) {
       scope.late = new Scope(scope.name, scope);
-      if (this.late.length < LATE_KEPT) this.late.push(scope.late);
+      if (this.#late.length < LATE_KEPT) this.#late.push(scope.late);
     }
     return scope.late;
   }
@@ -73,7 +77,7 @@ class TestScopes implements Scopes {
   closedElsewhere(account: Account, scope: object, now: object): void {
     const from = scope as Scope;
     const to = now as Scope;
-    if (from.holds(to) || to.holds(from)) return;
+    if (from.outside || to.outside || from.holds(to) || to.holds(from)) return;
     const nameOf = ({ name }: Scope): string => (name === "" ? "another test" : `"${name}"`);
     const where = `was opened in ${nameOf(from)} and closed in ${to.name === "" ? "this one" : nameOf(to)}`;
     const { opened, closed } = account.sites();
@@ -104,9 +108,18 @@ class TestScopes implements Scopes {
   /** Enters a scope that reaches the rest of the caller's asynchronous context (vitest's test body, from `beforeEach`). */
   enter(name: string): Scope | undefined {
     if (this.#storage === undefined) return undefined;
+    this.#outside ??= new Scope("", undefined, true);
     const scope = new Scope(name, undefined);
     this.#storage.enterWith(scope);
     return scope;
+  }
+
+  /** The tests of a file have ended. Gives the scopes of what no test was charged with. */
+  endFile(): Scope[] {
+    const scopes = [...this.#late, ...(this.#outside === undefined ? [] : [this.#outside])];
+    this.#late = [];
+    this.#outside = undefined;
+    return scopes;
   }
 
   /** Joins the tests under way. */
@@ -126,12 +139,9 @@ class TestScopes implements Scopes {
   }
 }
 
-/** `AsyncLocalStorage` where there is one, without importing it: browsers load this file too. */
+/** `AsyncLocalStorage` where there is one. */
 function asyncStorage(): Storage | undefined {
-  const { process } = globalThis as {
-    process?: { getBuiltinModule?(id: string): { AsyncLocalStorage: new () => Storage } | undefined };
-  };
-  const hooks = process?.getBuiltinModule?.("node:async_hooks");
+  const hooks = builtin<{ AsyncLocalStorage: new () => Storage }>("node:async_hooks");
   return hooks === undefined ? undefined : new hooks.AsyncLocalStorage();
 }
 

@@ -4,10 +4,10 @@
  *
  * @module vitest
  */
-import { afterAll, beforeEach } from "vitest";
+import { beforeAll, beforeEach } from "vitest";
 import { checkScope } from "./guard";
-import { leakError } from "./leak-error";
-import { GRACE, reportOn, scopes, trackFully } from "./scopes";
+import { type LeakError, leakError } from "./leak-error";
+import { GRACE, graceFor, reportOn, scopes, trackFully } from "./scopes";
 
 trackFully();
 
@@ -26,12 +26,21 @@ beforeEach(({ task, onTestFinished }) => {
   });
 });
 
-afterAll(() => {
-  const all = scopes();
-  const { late } = all;
-  all.late = [];
-  for (const scope of late) {
+async function checkFile(): Promise<void> {
+  const errors: LeakError[] = [];
+  for (const scope of scopes().endFile()) {
+    await graceFor(scope, GRACE);
+    scope.ended = true;
     const report = reportOn(scope);
-    if (report.groups.length > 0) throw leakError(report, `Leaks found: opened after test "${scope.name}" had ended`);
+    if (report.groups.length === 0) continue;
+    const { name, outside } = scope;
+    const after = name === "" ? "a body of withoutLeaks()" : `test "${name}"`;
+    const when = outside ? "while the tests ran, in none of them" : `after ${after} had ended`;
+    errors.push(leakError(report, `Leaks found: opened ${when}`));
   }
-});
+  const [first] = errors;
+  if (first !== undefined) throw errors.length > 1 ? new AggregateError(errors, "Leaks found") : first;
+}
+
+// What a beforeAll returns runs after every afterAll, and that of the first one last.
+beforeAll(() => checkFile);

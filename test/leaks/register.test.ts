@@ -41,6 +41,15 @@ describe("lastref/register", () => {
     expect(stderr).toContain("1 leak");
   });
 
+  it("prints it after the program's own cleanup at the exit", () => {
+    const cleanup = `const kept = [open("a")]; process.on("exit", () => kept.pop()?.decrRef());`;
+    const code = { ...full, LASTREF_LEAKS_EXIT_CODE: "7" };
+    expect(run(cleanup, code)).toMatchObject({ status: 0, stderr: "" });
+    expect(run(`${cleanup} setImmediate(() => process.exit());`, code)).toMatchObject({ status: 0, stderr: "" });
+    const late = run(`${cleanup} process.once("exit", () => kept.push(open("b"), open("c")));`, code);
+    expect([late.status, late.stderr.match(/key "(.*?)"/)?.[1]]).toEqual([7, "b"]);
+  });
+
   it("prints nothing where nothing is open, or nothing is tracked", () => {
     expect(run(`open("a").decrRef();`, full)).toMatchObject({ status: 0, stderr: "" });
     expect(run(`open("a");`)).toMatchObject({ status: 0, stderr: "" });

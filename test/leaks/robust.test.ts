@@ -1,4 +1,8 @@
 import { spawnSync } from "node:child_process";
+import { mkdirSync, mkdtempSync, rmSync, writeFileSync } from "node:fs";
+import { tmpdir } from "node:os";
+import { join } from "node:path";
+import { build } from "esbuild";
 import { describe, expect, it } from "vitest";
 import { defineResource, Handle } from "../../src/index";
 import { leakReport, liveHandles } from "../../src/leaks/index";
@@ -62,6 +66,11 @@ describe("a program that has changed Error", () => {
       "prepareStackTrace that returns an array",
       "prepareStackTrace",
       { value: (_: Error, frames: unknown) => frames, writable: true },
+    ],
+    [
+      "prepareStackTrace that returns no frames",
+      "prepareStackTrace",
+      { value: (error: Error, frames: unknown[]) => `${error} in ${frames.length} frames`, writable: true },
     ],
   ])("gets its sites all the same, and finds it unchanged: %s", async (_, name, change) => {
     await tracked({}, async () => {
@@ -137,5 +146,66 @@ describe("a program that has run for a month", () => {
     const options = { encoding: "utf8", timeout: 20_000 } as const;
     const run = spawnSync(process.execPath, ["--input-type=module", "-e", code], options);
     expect(run.stdout).toBe(",2,true reader,2,true\n0\n");
+  });
+});
+
+describe("a program in one bundle with the library", () => {
+  // A server as it is deployed: bundled, but for a package that calls it back.
+  const program = `
+    import { AutoMemory, defineResource, Handle } from "./dist/index.js";
+    import { leakReport, liveHandles, trackLeaks } from "./dist/leaks.js";
+    import { handle } from "router";
+    trackLeaks();
+    const Key = defineResource({ kind: "key", open: (name) => ({ name }), free() {} });
+    const memory = new AutoMemory();
+    function openInContext() { return memory.open(Key, "a"); }
+    function share() { return openInContext().dup("reader"); }
+    function close(it) { it.decrRef(); }
+    handle(share);
+    const spent = Handle.of("b", () => {});
+    close(spent);
+    let refused;
+    try { spent.decrRef(); } catch (error) { refused = error.message; }
+    const shared = Key.open("c");
+    globalThis.kept = shared.dup("cache");
+    close(shared);
+    const sites = liveHandles().map(({ opened }) => opened);
+    console.log(JSON.stringify({ sites, refused, report: String(leakReport()) }));
+  `;
+
+  it.each([
+    ["app/server.mjs", false],
+    ["src/app/dist/server.mjs", false],
+    ["app/server.mjs", true],
+  ])("has its own frames named, as %s, source maps %s", async (path, sourcemap) => {
+    const home = mkdtempSync(join(tmpdir(), "lastref-bundle-"));
+    try {
+      const outfile = join(home, path);
+      const router = join(outfile, "../node_modules/router");
+      mkdirSync(router, { recursive: true });
+      writeFileSync(join(router, "package.json"), `{ "name": "router", "main": "index.mjs" }`);
+      writeFileSync(join(router, "index.mjs"), "export function handle(route) { return route(); }");
+      await build({
+        stdin: { contents: program, resolveDir: process.cwd(), sourcefile: "program.js" },
+        bundle: true,
+        format: "esm",
+        external: ["router"],
+        outfile,
+        sourcemap: sourcemap && "inline",
+        logLevel: "error",
+      });
+      const flags = sourcemap ? ["--enable-source-maps"] : [];
+      const { stdout, stderr } = spawnSync(process.execPath, [...flags, outfile], { encoding: "utf8" });
+      const { sites, refused, report } = JSON.parse(stdout || stderr) as Record<"refused" | "report", string> & {
+        sites: string[];
+      };
+      expect(sites[0]).toMatch(/openInContext .*\n.*share /);
+      expect(sites[1]).toContain("share (");
+      expect(refused.split("given back first: ")[1]).toContain("close (");
+      expect(report.split("closed first")[1]?.split("fix")[0]).toContain("close (");
+      if (sourcemap) expect(sites[0]).toMatch(/^openInContext /);
+    } finally {
+      rmSync(home, { recursive: true });
+    }
   });
 });

@@ -1,5 +1,5 @@
 import { describe, expect, it } from "vitest";
-import { AutoMemory, defineResource, Handle } from "../../src/index";
+import { AutoMemory, defineAsyncResource, defineResource, Handle } from "../../src/index";
 import { detector } from "../../src/leaks/detector";
 import { type Leak, leakReport, settle, takeSnapshot, trackLeaks } from "../../src/leaks/index";
 import { assertNoLeaks, expectNoGrowth, withoutLeaks } from "../../src/testing/index";
@@ -386,6 +386,30 @@ describe("freeLeaked", () => {
     process.off("warning", listen);
     expect(log).toEqual(["cursor", "transaction", "connection"]);
     expect(warnings.map(({ message, cause }) => [message, (cause as Error).message])).toEqual([
+      ['Cannot free link "transaction", which was dropped: free failed', "free failed"],
+    ]);
+  });
+});
+
+describe("freeLeaked of an asynchronous kind", () => {
+  it("names what could not be freed", async () => {
+    const Link = defineAsyncResource({
+      kind: "link",
+      label: String,
+      free: async () => {
+        throw new Error("free failed");
+      },
+    });
+    const warnings: Error[] = [];
+    const listen = (warning: Error): void => void warnings.push(warning);
+    process.on("warning", listen);
+    await tracked({ freeLeaked: true }, async () => {
+      inCall(() => void Link.wrap("transaction"));
+      await settleAll();
+      await turn();
+    });
+    process.off("warning", listen);
+    expect(warnings.map(({ message, cause }) => [message, (cause as Error)?.message])).toEqual([
       ['Cannot free link "transaction", which was dropped: free failed', "free failed"],
     ]);
   });

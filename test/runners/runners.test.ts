@@ -28,10 +28,15 @@ interface Outcome {
   readonly message: string;
 }
 
-function run(args: readonly string[], cwd: string): string {
-  const env = { ...process.env, NO_COLOR: "1", FORCE_COLOR: "0", NODE_OPTIONS: "", NODE_TEST_CONTEXT: undefined };
-  const { stdout } = spawnSync(process.execPath, args, { cwd: join(project, cwd), encoding: "utf8", env });
-  return stdout;
+const base = { NO_COLOR: "1", FORCE_COLOR: "0", NODE_OPTIONS: "", NODE_TEST_CONTEXT: undefined };
+
+function spawn(args: readonly string[], cwd: string, more: Record<string, string> = {}) {
+  const env = { ...process.env, ...base, ...more };
+  return spawnSync(process.execPath, args, { cwd: join(project, cwd), encoding: "utf8", env });
+}
+
+function run(args: readonly string[], cwd: string, more: Record<string, string> = {}): string {
+  return spawn(args, cwd, more).stdout;
 }
 
 interface JsonReport {
@@ -99,9 +104,27 @@ describe.each(suites)("a suite in %s", (_, outcomesOf) => {
 describe("a handle that is opened in vitest after its test has ended", () => {
   it("fails the file, and no other test", { timeout: 60_000 }, () => {
     const stdout = run([bin("vitest/vitest.mjs"), "run", "--reporter=json", "late.suite.mjs"], "vitest");
-    expect(fromJson(stdout).map(({ passed }) => passed)).toEqual([true, true]);
-    expect(stdout).toContain(`opened after test \\"clean, but a late callback of it opens a handle\\" had ended`);
+    expect(fromJson(stdout).map(({ passed }) => passed)).toEqual([true, true, true]);
     expect(JSON.parse(stdout.slice(stdout.indexOf("{"))).success).toBe(false);
+    // That reporter has the first error of a file only.
+    const { stderr } = spawn([bin("vitest/vitest.mjs"), "run", "late.suite.mjs"], "vitest");
+    expect(stderr).toContain(`opened after test "clean, but a late callback of it opens a handle" had ended`);
+    expect(stderr).toContain("opened after a body of withoutLeaks() had ended");
+  });
+});
+
+describe("a server that was started before the tests, in vitest", () => {
+  it.each([
+    ["forgotten", false],
+    ["paid", true],
+  ])("is found by the file when it leaves a handle open: /%s", { timeout: 60_000 }, (asked, success) => {
+    const args = [bin("vitest/vitest.mjs"), "run", "--reporter=json", "server.suite.mjs"];
+    const stdout = run(args, "vitest", { PATH_ASKED: asked });
+    expect(fromJson(stdout).map(({ passed }) => passed)).toEqual([true, true]);
+    expect(JSON.parse(stdout.slice(stdout.indexOf("{"))).success).toBe(success);
+    const leaks = [...stdout.matchAll(/(?:held|dropped) {2}key \\"(.*?)\\"/g)].map(([, label]) => label);
+    expect(leaks).toEqual(success ? [] : ["/forgotten"]);
+    if (!success) expect(stdout).toContain("Leaks found: opened while the tests ran, in none of them");
   });
 });
 
@@ -125,5 +148,23 @@ describe("leakGuard() above the file's own hooks in Jest", () => {
       ["accused: cleans up in a later afterEach", false],
       ["clean: cleans up in the afterEach of its describe", true],
     ]);
+  });
+});
+
+describe("a suite in Jest whose timers are fake from the start", () => {
+  it("is checked in real time", { timeout: 60_000 }, () => {
+    const args = [
+      "--expose-gc",
+      bin("jest/bin/jest.js"),
+      "--config=timers.config.json",
+      "--testTimeout=2000",
+      "--json",
+    ];
+    const outcomes = fromJson(run(args, "jest"));
+    expect(outcomes.length).toBe(7);
+    for (const { name, passed, message } of outcomes) {
+      expect([name, passed]).toEqual([name, name.startsWith("clean")]);
+      if (!passed) expect(message).toContain("Leaks found");
+    }
   });
 });

@@ -66,11 +66,12 @@ export async function bundleAll(snippets: readonly Snippet[]): Promise<Programs>
 
 const nameOf = (entry: string): string => entry.replaceAll("/", "-");
 
-/** Builds the library into `src/` of the directory: by that name it knows its own frames. */
+/** Builds the library into `dist/` of the directory, as the package is: by those names it knows its own frames. */
 async function bundleLibrary(directory: string): Promise<void> {
   await build({
     entryPoints: Object.fromEntries(entries().map((entry) => [nameOf(entry), sourceOf(entry)])),
-    outdir: join(directory, "src"),
+    outdir: join(directory, "dist"),
+    chunkNames: "lastref-chunk-[hash]",
     outExtension: { ".js": ".mjs" },
     bundle: true,
     splitting: true,
@@ -87,7 +88,7 @@ function library(directory: string): Plugin {
     name: "library",
     setup(builder) {
       builder.onResolve({ filter: /^lastref(\/|$)/ }, ({ path }) => ({
-        path: pathToFileURL(join(directory, "src", `${nameOf(path)}.mjs`)).href,
+        path: pathToFileURL(join(directory, "dist", `${nameOf(path)}.mjs`)).href,
         external: true,
       }));
     },
