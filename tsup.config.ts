@@ -44,6 +44,7 @@ export default defineConfig({
   target: "es2022",
   platform: "neutral",
   splitting: true,
+  treeshake: true,
   dts: true,
   clean: true,
   // Chunks that nobody else's bundle is named like: src/leaks/stack.ts tells its own files by it.
