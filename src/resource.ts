@@ -138,6 +138,8 @@ export class Family<T, A extends readonly unknown[]> {
       }
     }
     this.kind = new OfKind<T>(definition.kind, definition.free, exclusive, watch);
+    // A kind lives no longer than its map, and perhaps nobody ever asks which there are.
+    if (realm.kinds.length % 1024 === 0) realm.kinds = realm.kinds.filter((kind) => kind.deref());
     realm.kinds.push(new WeakRef(this.kind));
     this.open = definition.open;
     this.#label = label;
