@@ -8,6 +8,7 @@ import {
   Kind,
   nameOf,
   Owed,
+  refCountOf,
   refuse,
   State,
   standing,
@@ -222,8 +223,7 @@ export class HandleImpl<T> implements Handle<T>, Entry {
   }
 
   get refCount(): number {
-    const core = this.#core;
-    return core.state === State.Immortal ? Infinity : core.count;
+    return refCountOf(this.#core);
   }
 
   get owed(): number {
