@@ -228,7 +228,7 @@ export const AsyncAutoMemory: AsyncAutoMemoryConstructor = class AsyncAutoMemory
     const list = this.#open("move");
     this.#list = undefined;
     const to = new AsyncAutoMemory();
-    list.context = to;
+    list.context = to.#list?.context;
     to.#list = list;
     this.#record?.moved(to.#record);
     to.#awaits = this.#awaits;

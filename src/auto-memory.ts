@@ -250,7 +250,7 @@ export const AutoMemory: AutoMemoryConstructor = class AutoMemory implements Aut
     const list = AutoMemory.#listOf(this, "move");
     this.#list = undefined;
     const to = new AutoMemory();
-    list.context = to;
+    list.context = to.#list?.context;
     to.#list = list;
     this.#record?.moved(to.#record);
     return to;

@@ -165,6 +165,23 @@ describe.each([
   });
 });
 
+describe("a moved context", () => {
+  it.each([
+    ["AutoMemory", () => new AutoMemory()],
+    ["AsyncAutoMemory", () => new AsyncAutoMemory()],
+  ] as const)("that nobody records is not kept by the handles that it owned (%s)", async (_, makeEither) => {
+    const make = makeEither as () => AutoMemory;
+    const kept: object[] = [];
+    const refs = watch((i, ref) => {
+      const memory = make();
+      kept.push(memory.use(Handle.of(thing(i), () => {})));
+      ref(memory.move());
+    });
+    expect(await remaining(refs)).toBe(0);
+    expect(kept).toHaveLength(N);
+  });
+});
+
 describe("a kind that nobody has any more", () => {
   it("is forgotten while others are defined, though no detector ever asks which there are", async () => {
     const known = (): number => realm.kinds.length;
