@@ -1,4 +1,4 @@
-import { ASYNC_DISPOSE, DISPOSE, INSPECT, isThenable } from "./account";
+import { ASYNC_DISPOSE, DISPOSE, INSPECT, isThenable, warn } from "./account";
 import { type AsyncHandle, AsyncHandleImpl, type AsyncLoan, OWN_ASYNC_DISPOSE } from "./async-handle";
 import { checkCallable, Deferred, ended, isObject, notOwned, takeDeferred } from "./auto-memory";
 import { received, suppress, unfit } from "./errors";
@@ -188,16 +188,7 @@ export const AsyncAutoMemory: AsyncAutoMemoryConstructor = class AsyncAutoMemory
     this.#open("open");
     if (typeof resource?.open !== "function") throw unfit("open", "a resource", resource);
     const opened = resource.open(...args);
-    if (isThenable(opened)) return this.#ownLate(opened);
-    if (this.#list !== undefined) return own(this, opened);
-    // The open itself has ended the context.
-    const error = ended("open");
-    try {
-      opened[DISPOSE]();
-    } catch (failedFree) {
-      throw suppress(failedFree, error);
-    }
-    throw error;
+    return isThenable(opened) ? this.#ownLate(opened) : this.#own("open", opened);
   }
 
   keep<T extends AsyncDisposable | Disposable>(owned: T): T {
@@ -214,7 +205,7 @@ export const AsyncAutoMemory: AsyncAutoMemoryConstructor = class AsyncAutoMemory
   hold<T>(handle: AsyncHandle<T> | AsyncLoan<T> | Handle<T> | Loan<T>, holder?: string): AsyncHandle<T> | Handle<T> {
     this.#open("hold");
     if (typeof handle?.dup !== "function") throw unfit("hold", "a handle or a loan", handle);
-    return own(this, handle.dup(holder));
+    return this.#own("hold", handle.dup(holder));
   }
 
   freeAll(): Promise<void> {
@@ -256,6 +247,19 @@ export const AsyncAutoMemory: AsyncAutoMemoryConstructor = class AsyncAutoMemory
   #open(verb: string): OwnedList {
     if (this.#list === undefined) throw ended(verb);
     return this.#list;
+  }
+
+  /** Owns what was just made; it is given back if its making has ended the context. */
+  #own<H extends AsyncHandle<unknown> | Handle<unknown>>(verb: string, made: H): H {
+    if (this.#list !== undefined) return own(this, made);
+    const error = ended(verb);
+    try {
+      if (DISPOSE in made) made[DISPOSE]();
+      else made[ASYNC_DISPOSE]().catch(warn);
+    } catch (failedFree) {
+      throw suppress(failedFree, error);
+    }
+    throw error;
   }
 
   async #ownLate<T>(opening: PromiseLike<AsyncHandle<T>>): Promise<AsyncHandle<T>> {

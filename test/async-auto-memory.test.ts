@@ -361,6 +361,24 @@ describe("AsyncAutoMemory", () => {
     expect(() => moved.hold(key)).toThrow(ReferenceError);
   });
 
+  it("gives back at once what it was to hold when making that has ended it", async () => {
+    const { Key, File } = logged();
+    const [key, file] = [await Key.open("key"), File.open("file")];
+    for (const handle of [key, file] as { readonly refCount: number; dup(): Handle<string> }[]) {
+      const memory = new AsyncAutoMemory();
+      const ending = {
+        dup() {
+          void memory.disposeAsync();
+          return handle.dup();
+        },
+      };
+      expect(() => memory.hold(ending as never)).toThrow(/^Cannot hold: the context has ended/);
+      expect(handle.refCount).toBe(1);
+    }
+    await key.decrRef();
+    file.decrRef();
+  });
+
   it("refuses everything once it has ended, and what it cannot dispose of", async () => {
     const { log, Key, File } = logged();
     const memory = new AsyncAutoMemory();
