@@ -1,5 +1,6 @@
 import { ASYNC_DISPOSE, DISPOSE, INSPECT, isThenable, warn } from "./account";
 import { type AsyncHandle, AsyncHandleImpl, type AsyncLoan, OWN_ASYNC_DISPOSE } from "./async-handle";
+import { begun } from "./async-kind";
 import { checkCallable, Deferred, ended, isObject, notOwned, takeDeferred } from "./auto-memory";
 import { received, suppress, unfit } from "./errors";
 import { type Handle, HandleImpl, type Loan, OWN_DISPOSE } from "./handle";
@@ -89,12 +90,14 @@ async function payAll(list: OwnedList, awaitAnyway: boolean): Promise<void> {
   let failed = false;
   let failure: unknown;
   let awaited = false;
+  // A free that ends its own context, by its synchronous part, is not waited for: it waits itself.
+  const waiting = begun();
   for (const entry of list.takeAll().reverse()) {
     if (!entry[OWNED](list)) continue;
     try {
       const paid = entry[PAY](list);
       awaited = true;
-      await paid;
+      await (waiting.length > 0 && AsyncHandleImpl.of(entry, waiting) ? undefined : paid);
     } catch (error) {
       failure = failed ? suppress(error, failure) : error;
       failed = true;

@@ -252,6 +252,31 @@ describe("AsyncAutoMemory.disposeAsync()", () => {
     expect(log).toEqual(["freed"]);
   });
 
+  it.each([
+    ["disposeAsync", "decrRef"],
+    ["disposeAsync", "revoke"],
+    ["freeAll", "decrRef"],
+    ["freeAll", "revoke"],
+  ] as const)("nor when %s pays for others first, and the free began by %s", async (pay, close) => {
+    const memory = new AsyncAutoMemory();
+    const { log, Key: Later } = logged();
+    const Key = defineAsyncResource<string>({
+      kind: "key",
+      free: async (name) => {
+        await memory[pay]();
+        log.push(`freed ${name}`);
+      },
+    });
+    const handle = await memory.open(Key, "first");
+    if (close === "revoke") memory.use(handle.dup());
+    await memory.open(Later, "later");
+    const closing = close === "revoke" ? Key.revoke(handle) : handle.decrRef();
+    for (let i = 0; i < 9; i++) await turn();
+    expect(log).toEqual(["freeing later", "freed later", "freed first"]);
+    await closing;
+    expect([memory.size, handle.owed, Key.stats.live]).toEqual([0, 0, 0]);
+  });
+
   it("calls a spied dispose method as an AsyncDisposableStack does", async () => {
     const { log, Key } = logged();
     const memory = new AsyncAutoMemory();
