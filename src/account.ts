@@ -238,12 +238,17 @@ export function standing<T>({ state, borrows, count: held }: Counted<T>): string
 export function refuse<T>(
   Refusal: Refusal,
   message: string,
-  { kind, label, count }: Counted<T>,
+  counted: Counted<T>,
   owed = 0,
   record?: AccountRecord,
 ): LastrefError {
-  const facts = { kind: kind.name, label, refCount: count, owed };
+  const facts = { kind: counted.kind.name, label: counted.label, refCount: refCountOf(counted), owed };
   return record === undefined ? new Refusal(message, facts) : record.refused(Refusal, message, facts);
+}
+
+/** What all accounts owe together, as the holders are told. */
+export function refCountOf({ state, count }: { readonly state: number; readonly count: number }): number {
+  return state === State.Immortal ? Infinity : count;
 }
 
 export function nameOf<T>({ kind, label }: Counted<T>): string {

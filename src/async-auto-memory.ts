@@ -1,5 +1,6 @@
-import { ASYNC_DISPOSE, DISPOSE, INSPECT, isThenable } from "./account";
+import { ASYNC_DISPOSE, DISPOSE, INSPECT, isThenable, warn } from "./account";
 import { type AsyncHandle, AsyncHandleImpl, type AsyncLoan, OWN_ASYNC_DISPOSE } from "./async-handle";
+import { begun } from "./async-kind";
 import { checkCallable, Deferred, ended, isObject, notOwned, takeDeferred } from "./auto-memory";
 import { received, suppress, unfit } from "./errors";
 import { type Handle, HandleImpl, type Loan, OWN_DISPOSE } from "./handle";
@@ -89,12 +90,14 @@ async function payAll(list: OwnedList, awaitAnyway: boolean): Promise<void> {
   let failed = false;
   let failure: unknown;
   let awaited = false;
+  // A free that ends its own context, by its synchronous part, is not waited for: it waits itself.
+  const waiting = begun();
   for (const entry of list.takeAll().reverse()) {
     if (!entry[OWNED](list)) continue;
     try {
       const paid = entry[PAY](list);
       awaited = true;
-      await paid;
+      await (waiting.length > 0 && AsyncHandleImpl.of(entry, waiting) ? undefined : paid);
     } catch (error) {
       failure = failed ? suppress(error, failure) : error;
       failed = true;
@@ -188,16 +191,7 @@ export const AsyncAutoMemory: AsyncAutoMemoryConstructor = class AsyncAutoMemory
     this.#open("open");
     if (typeof resource?.open !== "function") throw unfit("open", "a resource", resource);
     const opened = resource.open(...args);
-    if (isThenable(opened)) return this.#ownLate(opened);
-    if (this.#list !== undefined) return own(this, opened);
-    // The open itself has ended the context.
-    const error = ended("open");
-    try {
-      opened[DISPOSE]();
-    } catch (failedFree) {
-      throw suppress(failedFree, error);
-    }
-    throw error;
+    return isThenable(opened) ? this.#ownLate(opened) : this.#own("open", opened);
   }
 
   keep<T extends AsyncDisposable | Disposable>(owned: T): T {
@@ -214,7 +208,7 @@ export const AsyncAutoMemory: AsyncAutoMemoryConstructor = class AsyncAutoMemory
   hold<T>(handle: AsyncHandle<T> | AsyncLoan<T> | Handle<T> | Loan<T>, holder?: string): AsyncHandle<T> | Handle<T> {
     this.#open("hold");
     if (typeof handle?.dup !== "function") throw unfit("hold", "a handle or a loan", handle);
-    return own(this, handle.dup(holder));
+    return this.#own("hold", handle.dup(holder));
   }
 
   freeAll(): Promise<void> {
@@ -228,7 +222,7 @@ export const AsyncAutoMemory: AsyncAutoMemoryConstructor = class AsyncAutoMemory
     const list = this.#open("move");
     this.#list = undefined;
     const to = new AsyncAutoMemory();
-    list.context = to;
+    list.context = to.#list?.context;
     to.#list = list;
     this.#record?.moved(to.#record);
     to.#awaits = this.#awaits;
@@ -256,6 +250,19 @@ export const AsyncAutoMemory: AsyncAutoMemoryConstructor = class AsyncAutoMemory
   #open(verb: string): OwnedList {
     if (this.#list === undefined) throw ended(verb);
     return this.#list;
+  }
+
+  /** Owns what was just made; it is given back if its making has ended the context. */
+  #own<H extends AsyncHandle<unknown> | Handle<unknown>>(verb: string, made: H): H {
+    if (this.#list !== undefined) return own(this, made);
+    const error = ended(verb);
+    try {
+      if (DISPOSE in made) made[DISPOSE]();
+      else made[ASYNC_DISPOSE]().catch(warn);
+    } catch (failedFree) {
+      throw suppress(failedFree, error);
+    }
+    throw error;
   }
 
   async #ownLate<T>(opening: PromiseLike<AsyncHandle<T>>): Promise<AsyncHandle<T>> {

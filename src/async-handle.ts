@@ -203,6 +203,11 @@ export class AsyncHandleImpl<T> implements AsyncHandle<T>, Entry {
     return true;
   }
 
+  /** Whether an entry is an account of one of these resources. */
+  static of(entry: Entry, resources: readonly Counted<unknown>[]): boolean {
+    return #owners in entry && resources.includes(HandleImpl.counted(entry.#account as HandleImpl<unknown>));
+  }
+
   /** The synchronous account inside, for what the two forms share. */
   static account(value: unknown): HandleImpl<unknown> | undefined {
     return typeof value === "object" && value !== null && #owners in value

@@ -10,6 +10,13 @@ interface Beginning {
 
 let beginning: Beginning | undefined;
 
+/** The resources in the synchronous part of whose frees the caller is: it must wait for none of them. */
+export function begun(): readonly Counted<unknown>[] {
+  const all: Counted<unknown>[] = [];
+  for (let at = beginning; at !== undefined; at = at.outer) all.push(at.counted);
+  return all;
+}
+
 /** Calls back when the free of `counted` has settled, if its synchronous part is running. */
 export function onceBegun<T>(counted: Counted<T>, call: () => void): boolean {
   for (let at = beginning; at !== undefined; at = at.outer) {

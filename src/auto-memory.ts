@@ -189,7 +189,7 @@ export const AutoMemory: AutoMemoryConstructor = class AutoMemory implements Aut
   }
 
   get size(): number {
-    return this.#list === undefined ? 0 : this.#list.size;
+    return this.#list?.size ?? 0;
   }
 
   use<T extends Disposable | null | undefined>(value: T): T {
@@ -250,7 +250,7 @@ export const AutoMemory: AutoMemoryConstructor = class AutoMemory implements Aut
     const list = AutoMemory.#listOf(this, "move");
     this.#list = undefined;
     const to = new AutoMemory();
-    list.context = to;
+    list.context = to.#list?.context;
     to.#list = list;
     this.#record?.moved(to.#record);
     return to;

@@ -1,4 +1,18 @@
-import { around, Counted, count, DISPOSE, INSPECT, Kind, nameOf, Owed, refuse, State, standing } from "./account";
+import {
+  around,
+  Counted,
+  count,
+  DISPOSE,
+  INSPECT,
+  ignore,
+  Kind,
+  nameOf,
+  Owed,
+  refCountOf,
+  refuse,
+  State,
+  standing,
+} from "./account";
 import {
   checkObject,
   MovedError,
@@ -169,14 +183,14 @@ class Ledger {
   owners: Owners;
   readonly record: AccountRecord | undefined;
 
-  constructor(owed: number, owners: Owners, record: AccountRecord | undefined) {
+  constructor(owed: number, record?: AccountRecord, owners?: Owners) {
     this.owed = owed;
     this.owners = owners;
     this.record = record;
   }
 }
 
-Object.defineProperty(Counted.prototype, "closed", { value: new Ledger(0, undefined, undefined) });
+Object.defineProperty(Counted.prototype, "closed", { value: new Ledger(0) });
 
 /**
  * A handle, in one of two forms, of 40 bytes. Alone on a plain resource (no label, no size, nobody tracks) `#core` is a
@@ -209,8 +223,7 @@ export class HandleImpl<T> implements Handle<T>, Entry {
   }
 
   get refCount(): number {
-    const core = this.#core;
-    return core.state === State.Immortal ? Infinity : core.count;
+    return refCountOf(this.#core);
   }
 
   get owed(): number {
@@ -311,8 +324,7 @@ export class HandleImpl<T> implements Handle<T>, Entry {
     if (!this[OWNED](list)) return;
     const ledger = HandleImpl.#openLedger(this);
     ledger.owners = removeOwner(ledger.owners, list);
-    if (ledger.owed <= 0) return;
-    HandleImpl.#pay(this);
+    if (ledger.owed > 0) HandleImpl.#pay(this);
     if (ledger.owed > 0 && ledger.owners === undefined) ledger.record?.escaped();
   }
 
@@ -348,8 +360,8 @@ export class HandleImpl<T> implements Handle<T>, Entry {
     // Shared from now on: the spent handle still says what the resource owes.
     const counted = HandleImpl.counted(handle);
     const { owed, owners, record } = HandleImpl.#openLedger(handle);
-    const to = new HandleImpl<T>(counted, new Ledger(owed, undefined, record));
-    handle.#slot = new Ledger(Owed.Moved, undefined, record);
+    const to = new HandleImpl<T>(counted, new Ledger(owed, record));
+    handle.#slot = new Ledger(Owed.Moved, record);
     leaveAll(owners);
     record?.moved(to);
     return to;
@@ -372,7 +384,7 @@ export class HandleImpl<T> implements Handle<T>, Entry {
     const { kind, owner, count: owed } = core;
     const counted = new Counted<T>(kind, handle.#slot as T, "", 0, owed, State.Open);
     handle.#core = counted;
-    handle.#slot = owner === undefined && owed === 1 ? undefined : new Ledger(owed, owner as Owners, undefined);
+    handle.#slot = owner === undefined && owed === 1 ? undefined : new Ledger(owed, undefined, owner as Owners);
     return counted;
   }
 
@@ -443,7 +455,7 @@ export class HandleImpl<T> implements Handle<T>, Entry {
     HandleImpl.counted(handle);
     const slot = handle.#slot as Ledger | AccountRecord | undefined;
     if (slot instanceof Ledger) return slot;
-    const ledger = new Ledger(1, undefined, slot);
+    const ledger = new Ledger(1, slot);
     handle.#slot = ledger;
     return ledger;
   }
@@ -599,6 +611,14 @@ export function openHandle<T>(
   return handle;
 }
 
+function make<T>(value: T, free: (value: T) => void, options: HandleOptions, immortal?: true): Handle<T> {
+  checkObject("make a handle", options);
+  const { kind = "resource", label = "", bytes = 0 } = options;
+  if (typeof free !== "function") throw unfit(`make a handle of kind ${received(kind)}`, "a free function", free);
+  checkNames(kind, label, bytes);
+  return openHandle(new Kind<T>(kind, free), value, label, bytes, immortal);
+}
+
 /** Makes handles without defining a kind first. */
 export const Handle = {
   /**
@@ -613,13 +633,7 @@ export const Handle = {
    * ```
    */
   of<T>(value: T, free: (value: T) => void, options: HandleOptions = {}): Handle<T> {
-    checkObject("make a handle", options);
-    const { kind = "resource", label = "", bytes = 0 } = options;
-    if (typeof free !== "function") {
-      throw unfit(`make a handle of kind ${received(kind)}`, "a free function", free);
-    }
-    checkNames(kind, label, bytes);
-    return openHandle(new Kind<T>(kind, free), value, label, bytes);
+    return make(value, free, options);
   },
 
   /**
@@ -628,10 +642,7 @@ export const Handle = {
    * @throws {TypeError} If an option is of the wrong type.
    */
   immortal<T>(value: T, options: Omit<HandleOptions, "bytes"> = {}): Handle<T> {
-    checkObject("make a handle", options);
-    const { kind = "resource", label = "" } = options;
-    checkNames(kind, label, 0);
-    return openHandle(new Kind<T>(kind, () => {}), value, label, 0, true);
+    return make(value, ignore, options, true);
   },
 };
 

@@ -8,8 +8,8 @@ export type Panic = "throw" | "report" | ((error: RefCountError) => void);
 const reportedSites = new Set<string>();
 
 function report(error: Error): void {
-  // Not every engine begins a stack with the message.
-  const site = error.stack?.replace(`${error.name}: ${error.message}`, "") ?? "";
+  // Not every engine begins a stack with the message, and a program may format it as it likes, or take none.
+  const site = String(error.stack ?? "").replace(`${error.name}: ${error.message}`, "") || error.message;
   if (reportedSites.has(site)) return;
   // Bounded: a program that makes up call sites hears of some twice rather than growing for ever.
   if (reportedSites.size >= 1000) reportedSites.clear();

@@ -138,6 +138,8 @@ export class Family<T, A extends readonly unknown[]> {
       }
     }
     this.kind = new OfKind<T>(definition.kind, definition.free, exclusive, watch);
+    // A kind lives no longer than its map, and perhaps nobody ever asks which there are.
+    if (realm.kinds.length % 1024 === 0) realm.kinds = realm.kinds.filter((kind) => kind.deref());
     realm.kinds.push(new WeakRef(this.kind));
     this.open = definition.open;
     this.#label = label;
@@ -201,16 +203,15 @@ export interface OpensInto<T, A extends readonly unknown[]> {
 class ResourceImpl<T, A extends readonly unknown[]> implements Resource<T, A>, OpensInto<T, A> {
   readonly kind: string;
   readonly #family: Family<T, A>;
-  readonly #kind: Kind<T>;
   readonly #open: (...args: A) => T;
   readonly #flat: Flat<T> | undefined;
 
   constructor(definition: ResourceDefinition<T, A>) {
-    this.#family = new Family(definition, Kind);
-    this.#kind = this.#family.kind;
+    const family = new Family(definition, Kind);
+    this.#family = family;
     this.#open = definition.open ?? (identity as unknown as (...args: A) => T);
-    this.#flat = this.#family.plain ? Flat.of(this.#kind) : undefined;
-    this.kind = this.#kind.name;
+    this.#flat = family.plain ? Flat.of(family.kind) : undefined;
+    this.kind = family.kind.name;
   }
 
   get [FAMILY](): Family<T, A> {
@@ -251,7 +252,7 @@ class ResourceImpl<T, A extends readonly unknown[]> implements Resource<T, A>, O
   }
 
   revoke(handle: Handle<T>): void {
-    HandleImpl.revoke(handle, this.#kind);
+    HandleImpl.revoke(handle, this.#family.kind);
   }
 }
 

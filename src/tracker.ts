@@ -119,7 +119,7 @@ interface Realm {
   watcher: Tracker | undefined;
   /** Hears of overdrawn accounts; `undefined`: they throw. */
   panic: ((error: Error) => void) | undefined;
-  /** The kinds that were defined, for counting what was opened before tracking began. Whoever reads it takes out the dead. */
+  /** The kinds that were defined, for counting what was opened before tracking began. Whoever reads it, or adds to it, takes out the dead. */
   kinds: Weak<KindCounts>[];
   /** The detector's own state, so that two copies of it share one registry. */
   detector: unknown;

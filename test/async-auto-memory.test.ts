@@ -252,6 +252,31 @@ describe("AsyncAutoMemory.disposeAsync()", () => {
     expect(log).toEqual(["freed"]);
   });
 
+  it.each([
+    ["disposeAsync", "decrRef"],
+    ["disposeAsync", "revoke"],
+    ["freeAll", "decrRef"],
+    ["freeAll", "revoke"],
+  ] as const)("nor when %s pays for others first, and the free began by %s", async (pay, close) => {
+    const memory = new AsyncAutoMemory();
+    const { log, Key: Later } = logged();
+    const Key = defineAsyncResource<string>({
+      kind: "key",
+      free: async (name) => {
+        await memory[pay]();
+        log.push(`freed ${name}`);
+      },
+    });
+    const handle = await memory.open(Key, "first");
+    if (close === "revoke") memory.use(handle.dup());
+    await memory.open(Later, "later");
+    const closing = close === "revoke" ? Key.revoke(handle) : handle.decrRef();
+    for (let i = 0; i < 9; i++) await turn();
+    expect(log).toEqual(["freeing later", "freed later", "freed first"]);
+    await closing;
+    expect([memory.size, handle.owed, Key.stats.live]).toEqual([0, 0, 0]);
+  });
+
   it("calls a spied dispose method as an AsyncDisposableStack does", async () => {
     const { log, Key } = logged();
     const memory = new AsyncAutoMemory();
@@ -359,6 +384,24 @@ describe("AsyncAutoMemory", () => {
     expect(log).toEqual(["file", "freeing key", "freed key"]);
     expect(() => memory.hold(key)).toThrow(ReferenceError);
     expect(() => moved.hold(key)).toThrow(ReferenceError);
+  });
+
+  it("gives back at once what it was to hold when making that has ended it", async () => {
+    const { Key, File } = logged();
+    const [key, file] = [await Key.open("key"), File.open("file")];
+    for (const handle of [key, file] as { readonly refCount: number; dup(): Handle<string> }[]) {
+      const memory = new AsyncAutoMemory();
+      const ending = {
+        dup() {
+          void memory.disposeAsync();
+          return handle.dup();
+        },
+      };
+      expect(() => memory.hold(ending as never)).toThrow(/^Cannot hold: the context has ended/);
+      expect(handle.refCount).toBe(1);
+    }
+    await key.decrRef();
+    file.decrRef();
   });
 
   it("refuses everything once it has ended, and what it cannot dispose of", async () => {

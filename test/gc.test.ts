@@ -3,6 +3,7 @@ import { AsyncAutoMemory } from "../src/async-auto-memory";
 import { AutoMemory } from "../src/auto-memory";
 import { Handle } from "../src/handle";
 import { defineAsyncResource, defineResource } from "../src/resource";
+import { realm } from "../src/tracker";
 
 const collect = (globalThis as { gc?: () => void }).gc as () => void;
 
@@ -161,6 +162,44 @@ describe.each([
       ref(memory.use(Handle.of(thing(i), () => {})));
     });
     expect(await remaining(refs)).toBe(0);
+  });
+});
+
+describe("a moved context", () => {
+  it.each([
+    ["AutoMemory", () => new AutoMemory()],
+    ["AsyncAutoMemory", () => new AsyncAutoMemory()],
+  ] as const)("that nobody records is not kept by the handles that it owned (%s)", async (_, makeEither) => {
+    const make = makeEither as () => AutoMemory;
+    const kept: object[] = [];
+    const refs = watch((i, ref) => {
+      const memory = make();
+      kept.push(memory.use(Handle.of(thing(i), () => {})));
+      ref(memory.move());
+    });
+    expect(await remaining(refs)).toBe(0);
+    expect(kept).toHaveLength(N);
+  });
+});
+
+describe("a kind that nobody has any more", () => {
+  it("is forgotten while others are defined, though no detector ever asks which there are", async () => {
+    const known = (): number => realm.kinds.length;
+    const define = (): object => defineResource<number>({ kind: "short-lived", free: () => {} });
+    const pass = async (keep: (resource: object) => void): Promise<number> => {
+      const before = known();
+      for (let i = 0; i < 8 * 1024; i++) {
+        keep(define());
+        if (i % 1024 !== 0) continue;
+        await new Promise((resolve) => setImmediate(resolve));
+        collect();
+      }
+      return known() - before;
+    };
+    const kept: object[] = [];
+    expect(await pass((resource) => kept.push(resource))).toBeGreaterThan(7 * 1024);
+    expect(await pass(() => {})).toBeLessThan(3 * 1024);
+    expect(kept).toHaveLength(8 * 1024);
   });
 });
 

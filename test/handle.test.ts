@@ -547,6 +547,14 @@ describe("Handle.immortal()", () => {
     expect(() => handle.value).toThrow(MovedError);
     expect(() => handle.decrRef()).toThrow(MovedError);
   });
+
+  it("has the same count in errors", () => {
+    const handle = Handle.immortal("pong");
+    const lent = handle.borrow((_, loan) => loan);
+    expect(handle.move().refCount).toBe(Infinity);
+    expect(caught(() => handle.value)).toMatchObject({ code: "ERR_MOVED", refCount: Infinity, owed: 0 });
+    expect(caught(() => lent.value)).toMatchObject({ code: "ERR_USE_AFTER_FREE", refCount: Infinity, owed: 0 });
+  });
 });
 
 describe("Handle.of()", () => {

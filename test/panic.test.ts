@@ -111,6 +111,33 @@ describe("setPanic()", () => {
     }
   });
 
+  it("goes on where a stack is no string", () => {
+    setPanic("report");
+    const { handle } = spent();
+    const prepare = Error.prepareStackTrace;
+    Error.prepareStackTrace = (_, sites) => sites;
+    try {
+      expect(warnings(() => expect(handle.decrRef()).toBe(false))).toHaveLength(1);
+    } finally {
+      Error.prepareStackTrace = prepare;
+    }
+  });
+
+  it("tells mistakes apart by what they name where no stacks are taken", () => {
+    setPanic("report");
+    const handles = ["no stack 1", "no stack 2"].map((label) => spent(label).handle);
+    const limit = Error.stackTraceLimit;
+    Error.stackTraceLimit = 0;
+    try {
+      const heard = warnings(() => {
+        for (const handle of [...handles, ...handles]) handle.decrRef();
+      });
+      expect(heard).toHaveLength(2);
+    } finally {
+      Error.stackTraceLimit = limit;
+    }
+  });
+
   it("bounds what it remembers: sites are reported again rather than kept for ever", () => {
     setPanic("report");
     const { handle } = spent();

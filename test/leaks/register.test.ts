@@ -93,6 +93,20 @@ describe("lastref/register", () => {
     expect([status, stderr.match(/lastref: .*/)?.[0]]).toEqual([7, "lastref: 1 leak in 1 group (level count)"]);
   });
 
+  it("says that nothing was checked where an exit code is asked for at the level that records nothing of it", () => {
+    const unseen = 'not seen: leak tracking is at level "count": nothing but kinds with watch: true is recorded';
+    const env = { LASTREF_LEAKS_EXIT_CODE: "7" };
+    expect(run(`globalThis.kept = open("a");`, env)).toMatchObject({
+      status: 0,
+      stderr: expect.stringContaining(unseen),
+    });
+    const watched = `const { defineResource } = await import("./dist/index.js");
+      defineResource({ kind: "fd", free() {}, watch: true }).wrap(1).decrRef();`;
+    expect(run(watched, env)).toMatchObject({ status: 0, stderr: "" });
+    expect(run(`globalThis.kept = open("a");`, { LASTREF_LEAKS_EXIT_CODE: "0" }).stderr).toBe("");
+    expect(run("", { ...full, ...env }).stderr).toBe("");
+  });
+
   it("sets the exit code where that is asked for, and only for a leak", () => {
     const env = { ...full, LASTREF_LEAKS_EXIT_CODE: "7" };
     expect(run(`globalThis.kept = open("a");`, env).status).toBe(7);
