@@ -32,11 +32,12 @@ export const ASYNC_DISPOSE: typeof Symbol.asyncDispose = Symbol.asyncDispose ?? 
 /** How `console.log` and `util.inspect` are told what to print (Node, Deno and Bun read it). */
 export const INSPECT = Symbol.for("nodejs.util.inspect.custom");
 
+export function isObject(value: unknown): value is object {
+  return (typeof value === "object" && value !== null) || typeof value === "function";
+}
+
 export function isThenable(value: unknown): value is PromiseLike<unknown> {
-  return (
-    ((typeof value === "object" && value !== null) || typeof value === "function") &&
-    typeof (value as { then?: unknown }).then === "function"
-  );
+  return isObject(value) && typeof (value as { then?: unknown }).then === "function";
 }
 
 export const ignore = (): void => {};

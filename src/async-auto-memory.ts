@@ -1,8 +1,8 @@
-import { ASYNC_DISPOSE, DISPOSE, INSPECT, isThenable, warn } from "./account";
+import { ASYNC_DISPOSE, DISPOSE, INSPECT, isObject, isThenable, warn } from "./account";
 import { type AsyncHandle, AsyncHandleImpl, type AsyncLoan, OWN_ASYNC_DISPOSE } from "./async-handle";
 import { begun } from "./async-kind";
-import { checkCallable, Deferred, ended, isObject, notOwned, takeDeferred } from "./auto-memory";
-import { received, suppress, unfit } from "./errors";
+import { checkCallable, Deferred, ended, notOwned, takeDeferred } from "./auto-memory";
+import { hidden, received, suppress, unfit } from "./errors";
 import { type Handle, HandleImpl, type Loan, OWN_DISPOSE } from "./handle";
 import { OWNED, OwnedList, PAY } from "./owned-list";
 import type { AsyncResource, Resource } from "./resource";
@@ -288,8 +288,4 @@ function own<H extends AsyncDisposable | Disposable>(memory: AsyncAutoMemory, ha
 Object.defineProperty(AsyncAutoMemory, "name", { value: "AsyncAutoMemory" });
 
 // ECMA-262: the two names are one function object.
-Object.defineProperty(AsyncAutoMemory.prototype, ASYNC_DISPOSE, {
-  value: AsyncAutoMemory.prototype.disposeAsync,
-  writable: true,
-  configurable: true,
-});
+Object.defineProperty(AsyncAutoMemory.prototype, ASYNC_DISPOSE, hidden(AsyncAutoMemory.prototype.disposeAsync));

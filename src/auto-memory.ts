@@ -1,5 +1,5 @@
-import { ASYNC_DISPOSE, around, DISPOSE, INSPECT, ignore, isThenable, warn } from "./account";
-import { received, suppress, unfit } from "./errors";
+import { ASYNC_DISPOSE, around, DISPOSE, INSPECT, ignore, isObject, isThenable, warn } from "./account";
+import { hidden, received, suppress, unfit } from "./errors";
 import { type Handle, HandleImpl, type Loan, OWN_DISPOSE, shown } from "./handle";
 import { type Entry, OPEN_INTO, OWNED, OwnedList, PAY } from "./owned-list";
 import type { OpensInto, Resource } from "./resource";
@@ -107,17 +107,12 @@ export interface AutoMemoryConstructor {
 
 /** Anything a context owns that is not a handle of this library, and the call that pays for it. */
 export class Deferred implements Entry {
-  readonly #thing: unknown;
+  readonly thing: unknown;
   #pay: (() => unknown) | undefined;
 
   constructor(thing: unknown, pay: () => unknown) {
-    this.#thing = thing;
+    this.thing = thing;
     this.#pay = pay;
-  }
-
-  /** Whether an entry is one for `thing`: what `keep` asks. */
-  static of(entry: Entry, thing: unknown): boolean {
-    return entry instanceof Deferred && entry.#thing === thing;
   }
 
   [OWNED](): boolean {
@@ -137,7 +132,7 @@ export function checkCallable(verb: string, value: unknown): void {
 
 /** Takes the newest {@link Deferred} of `thing` out of a list. */
 export function takeDeferred(list: OwnedList, thing: unknown): boolean {
-  return list.remove((entry) => Deferred.of(entry, thing));
+  return list.remove((entry) => entry instanceof Deferred && entry.thing === thing);
 }
 
 export function ended(verb: string): ReferenceError {
@@ -146,22 +141,6 @@ export function ended(verb: string): ReferenceError {
 
 export function notOwned(thing: unknown): TypeError {
   return new TypeError(`Cannot keep ${shown(thing)}: this context does not own it`);
-}
-
-/** Pays for a whole list, last in first out. One failure is thrown as it is, several are nested. */
-function payAll(list: OwnedList): void {
-  let failed = false;
-  let failure: unknown;
-  const entries = list.takeAll();
-  for (let i = entries.length - 1; i >= 0; i--) {
-    try {
-      (entries[i] as Entry)[PAY](list);
-    } catch (error) {
-      failure = failed ? suppress(error, failure) : error;
-      failed = true;
-    }
-  }
-  if (failed) throw failure;
 }
 
 export const AutoMemory: AutoMemoryConstructor = class AutoMemory implements AutoMemory {
@@ -243,7 +222,7 @@ export const AutoMemory: AutoMemoryConstructor = class AutoMemory implements Aut
     const list = AutoMemory.#listOf(this, "freeAll");
     this.#list = new OwnedList();
     this.#list.context = list.context;
-    payAll(list);
+    HandleImpl.payAll(list);
   }
 
   move(): AutoMemory {
@@ -261,7 +240,7 @@ export const AutoMemory: AutoMemoryConstructor = class AutoMemory implements Aut
     if (list === undefined) return;
     this.#list = undefined;
     this.#record?.end();
-    payAll(list);
+    HandleImpl.payAll(list);
   }
 
   [INSPECT](): string {
@@ -307,12 +286,4 @@ const OWN_USE = AutoMemory.prototype.use;
 Object.defineProperty(AutoMemory, "name", { value: "AutoMemory" });
 
 // ECMA-262: the two names are one function object.
-Object.defineProperty(AutoMemory.prototype, DISPOSE, {
-  value: AutoMemory.prototype.dispose,
-  writable: true,
-  configurable: true,
-});
-
-export function isObject(value: unknown): value is object {
-  return (typeof value === "object" && value !== null) || typeof value === "function";
-}
+Object.defineProperty(AutoMemory.prototype, DISPOSE, hidden(AutoMemory.prototype.dispose));

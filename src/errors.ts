@@ -214,7 +214,7 @@ function ownSuppressedError(): SuppressedErrorConstructor {
   return Object.setPrototypeOf(Object.defineProperty(Made, "name", { value: name }), Error);
 }
 
-function hidden(value: unknown): PropertyDescriptor {
+export function hidden(value: unknown): PropertyDescriptor {
   return { value, writable: true, configurable: true };
 }
 

@@ -1,6 +1,5 @@
-import { ASYNC_DISPOSE, DISPOSE, INSPECT } from "./account";
+import { ASYNC_DISPOSE, DISPOSE, INSPECT, isObject } from "./account";
 import type { AsyncHandle } from "./async-handle";
-import { isObject } from "./auto-memory";
 import {
   type AcquireTimeoutError,
   checkObject,

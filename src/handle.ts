@@ -5,6 +5,7 @@ import {
   DISPOSE,
   INSPECT,
   ignore,
+  isObject,
   Kind,
   nameOf,
   Owed,
@@ -21,6 +22,7 @@ import {
   type Refusal,
   RevokedError,
   received,
+  suppress,
   UseAfterFreeError,
   unfit,
 } from "./errors";
@@ -328,6 +330,26 @@ export class HandleImpl<T> implements Handle<T>, Entry {
     if (ledger.owed > 0 && ledger.owners === undefined) ledger.record?.escaped();
   }
 
+  /** Pays for a whole list, last in first out. One failure is thrown as it is, several are nested. */
+  static payAll(list: OwnedList): void {
+    let failed = false;
+    let failure: unknown;
+    const entries = list.takeAll();
+    for (let i = entries.length - 1; i >= 0; i--) {
+      const entry = entries[i] as Entry;
+      try {
+        // A flat account's PAY is written out here: V8 inlines this function or what it calls, not both.
+        if (#slot in entry && entry.#core.flat && entry.#core.extra <= 0) {
+          if (entry.#core.owner === list) HandleImpl.#free(entry, entry.#core, undefined);
+        } else entry[PAY](list);
+      } catch (error) {
+        failure = failed ? suppress(error, failure) : error;
+        failed = true;
+      }
+    }
+    if (failed) throw failure;
+  }
+
   /** Takes the handle into a context's list, unless it is none of ours or has nothing to pay. */
   static own(value: object, list: OwnedList, context: ContextRecord | undefined): boolean {
     if (!(#slot in value)) return false;
@@ -390,7 +412,7 @@ export class HandleImpl<T> implements Handle<T>, Entry {
 
   /** Closes the door of the handle's resource, if it is one of `kind`. */
   static revoke<T>(handle: unknown, kind: Kind<T>): Counted<T> {
-    if (typeof handle !== "object" || handle === null || !(#slot in handle)) {
+    if (!isObject(handle) || !(#slot in handle)) {
       throw new TypeError(`Cannot revoke: expected a handle of kind "${kind.name}", received ${shown(handle)}`);
     }
     const counted = HandleImpl.counted(handle);
@@ -649,7 +671,7 @@ export const Handle = {
 /** What was given, for a message: a handle, of either form, says which. */
 export function shown(thing: unknown): string {
   try {
-    if (typeof thing === "object" && thing !== null && OWNED in thing) return String(thing);
+    if (isObject(thing) && OWNED in thing) return String(thing);
   } catch {
     // Something that only looks like one.
   }

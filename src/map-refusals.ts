@@ -1,5 +1,4 @@
-import { count, named } from "./account";
-import { isObject } from "./auto-memory";
+import { count, isObject, named } from "./account";
 import { AcquireTimeoutError, MapClosedError, MapCycleError, MapFullError, reasonOf } from "./errors";
 import { type Entry, holding, QUEUED } from "./map-entry";
 import type { HandleMapOptions } from "./map-options";

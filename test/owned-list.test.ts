@@ -91,12 +91,11 @@ describe("OwnedList", () => {
     expect(left).toEqual(rest);
   });
 
-  it("hands over everything, once, and counts on without a look at it", () => {
+  it("hands over everything, and sweeps it no more however many leave", () => {
     const { list, items } = filled(200);
     const taken = list.takeAll();
     expect(taken).toEqual(items);
-    expect([list.size, list.takeAll()]).toEqual([0, []]);
-    for (const item of items.slice(0, 50)) leave(list, item);
+    for (const item of items.slice(0, 150)) leave(list, item);
     expect([taken.length, items.every(({ checked }) => checked === 0)]).toEqual([200, true]);
   });
 

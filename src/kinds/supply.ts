@@ -1,5 +1,4 @@
-import { isThenable, warn } from "../account";
-import { isObject } from "../auto-memory";
+import { isObject, isThenable, warn } from "../account";
 import { AcquireRefusedError, suppress } from "../errors";
 import { now, onAbort, type Signal } from "../host";
 import { Out } from "./checkout";
