@@ -44,6 +44,7 @@ export default defineConfig({
   target: "es2022",
   platform: "neutral",
   splitting: true,
+  // By rollup, which then writes the CommonJS too: else optional chains become calls of helpers there.
   treeshake: true,
   dts: true,
   clean: true,
