@@ -121,15 +121,15 @@ export const HandleMap: HandleMapConstructor = class<K, T, V = T> implements Fac
     if (whenFull !== "wait" && whenFull !== "throw") {
       throw unfit("make a HandleMap", 'whenFull "wait" or "throw"', whenFull);
     }
-    if (resource !== undefined && free !== undefined) {
-      throw unfit("make a HandleMap", "no free beside a resource", free);
-    }
-    if (resource !== undefined && kind !== resource.kind) {
-      throw unfit("make a HandleMap", `the kind of its resource, "${resource.kind}"`, kind);
-    }
     const family = familyOf<T>(resource ?? defineAsyncResource({ kind, free: (free ?? disposeOf) as Free<T> }));
     if (family === undefined) {
       throw unfit("make a HandleMap", "a resource definition", resource);
+    }
+    if (resource && free !== undefined) {
+      throw unfit("make a HandleMap", "no free beside a resource", free);
+    }
+    if (resource && kind !== resource.kind) {
+      throw unfit("make a HandleMap", `the kind of its resource, "${resource.kind}"`, kind);
     }
     this.#life = new Life(options, family, idle, max, (key, acquiring, opener) =>
       this.#entrance.enter(key, acquiring, opener),

@@ -938,9 +938,12 @@ describe("HandleMap, resource", () => {
   });
 
   it("refuses what is no definition", () => {
-    expect(() => new HandleMap({ open: () => 1, resource: { kind: "a" } as never })).toThrow(
-      "Cannot make a HandleMap: expected a resource definition, received object",
-    );
+    for (const resource of [{ kind: "a" }, {}, () => {}]) {
+      expect(() => new HandleMap({ open: () => 1, resource: resource as never })).toThrow(
+        `Cannot make a HandleMap: expected a resource definition, received ${typeof resource}`,
+      );
+    }
+    expect(new HandleMap({ open: () => 1, resource: null as never }).size).toBe(0);
   });
 
   it("refuses a free or another kind beside a definition, which has its own", () => {
