@@ -185,7 +185,8 @@ function parseEndpoint(endpoint: Endpoint): EndpointParts {
   const at = authority.lastIndexOf("@");
   const account = at < 0 ? [] : split(authority.slice(0, at));
   const { host, port } = splitHost(authority.slice(at + 1));
-  const [path = "", query = ""] = rest.split("#")[0]?.split("?") ?? [];
+  // A query may have a "?" in it.
+  const [, path = "", query = ""] = /^([^?#]*)(?:\?([^#]*))?/.exec(rest) ?? [];
   const tls = name !== undefined && ENCRYPTED.test(name);
   const asked = ask(query, tls);
   // "h:1/2/" is "h:1/2". By hand: an expression for it would try anew at every slash.

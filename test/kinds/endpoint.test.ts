@@ -25,6 +25,7 @@ describe("canonicalEndpoint()", () => {
     ["postgres://a/orders?user=app&password=pw", "app@a:5432/orders"],
     ["postgres://a/orders?sslmode=disable&application_name=x", "a:5432/orders"],
     ["rediss://a?ssl_cert_reqs=none", "tls://a:6379"],
+    ["redis://a?name=what?&db=2#?db=3", "a:6379/2"],
     ["127.1:1", "127.0.0.1:1"],
     ["2130706433:1", "127.0.0.1:1"],
     ["0x7f.0.0.1:1", "127.0.0.1:1"],
@@ -200,7 +201,15 @@ describe("canonicalEndpoint()", () => {
   });
 
   it("refuses a query that may mean TLS where the scheme does not", () => {
-    for (const query of ["sslmode=require", "sslmode=prefer", "ssl", "tls=true", "ssl-mode=REQUIRED", "useSSL=1"]) {
+    for (const query of [
+      "sslmode=require",
+      "sslmode=prefer",
+      "ssl",
+      "tls=true",
+      "ssl-mode=REQUIRED",
+      "useSSL=1",
+      "a=?&tls=1",
+    ]) {
       expect(() => canonicalEndpoint(`postgres://a/b?${query}`)).toThrow(
         new TypeError(
           "Cannot read the endpoint: its query may mean TLS, and its scheme does not: give its parts, with tls",
