@@ -1,5 +1,5 @@
 import { ASYNC_DISPOSE, type Counted, INSPECT } from "./account";
-import { onceBegun } from "./async-kind";
+import { type AsyncKind, onceBegun } from "./async-kind";
 import { suppress } from "./errors";
 import { type Handle, HandleImpl, type Loan, openAccount, type WeakHandle, WeakImpl } from "./handle";
 import { LoanImpl } from "./loan";
@@ -245,5 +245,7 @@ export class AsyncHandleImpl<T> implements AsyncHandle<T>, Entry {
 export const OWN_ASYNC_DISPOSE = AsyncHandleImpl.prototype[ASYNC_DISPOSE];
 
 function openAsyncAccount<T>(counted: Counted<T>, holder?: string): AsyncHandle<T> {
-  return new AsyncHandleImpl(openAccount(counted, holder));
+  const account = openAccount(counted, holder);
+  const handle = (counted.kind as AsyncKind<T>).handle?.(account, holder) as AsyncHandle<T> | undefined;
+  return handle ?? new AsyncHandleImpl(account);
 }

@@ -27,6 +27,9 @@ export function onceBegun<T>(counted: Counted<T>, call: () => void): boolean {
 
 /** A kind whose free may return a promise. */
 export class AsyncKind<T> extends Kind<T> {
+  /** Makes the handle of an account that a loan or a weak handle opened, where it is not an ordinary one. */
+  handle: ((account: object, holder: string | undefined) => object) | undefined = undefined;
+
   /** Never throws: who waits for `freeing` hears of what failed. */
   override end(counted: Counted<T>, value: T): void {
     this.freed++;

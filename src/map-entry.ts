@@ -99,7 +99,9 @@ export class Entry<K, T> extends LateController {
       if (this.#counted !== undefined && this.#counted.state & State.Freed) this.#counted = undefined;
       return --this.#generations === 0 ? lastOut(this) : undefined;
     };
-    this.#kind = new AsyncKind<T>(like.name, release, like.exclusive, like.watch);
+    const kind = new AsyncKind<T>(like.name, release, like.exclusive, like.watch);
+    kind.handle = (account, holder) => this.handle(account as HandleImpl<T>, holderName(holder));
+    this.#kind = kind;
   }
 
   /** The open has settled: takes all who waited for it, who stop listening to their signals. */
@@ -216,7 +218,7 @@ function owedBy({ account }: Listed): number {
   return account.deref()?.owed ?? 0;
 }
 
-/** A handle on an entry, which lists whom its dups are for and where it is moved to. */
+/** A handle on an entry, which lists whom its dups are for and where it is moved to; its loans and weak handles make such too. */
 class MapHandle<T> extends AsyncHandleImpl<T> {
   readonly #entry: Entry<unknown, T>;
 

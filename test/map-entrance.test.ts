@@ -1,5 +1,6 @@
 import { getEventListeners } from "node:events";
 import { describe, expect, it, vi } from "vitest";
+import type { AsyncHandle } from "../src/async-handle";
 import { AcquireTimeoutError } from "../src/errors";
 import { HandleMap } from "../src/handle-map";
 import { defineAsyncResource } from "../src/resource";
@@ -87,6 +88,20 @@ describe("HandleMap.acquire(key, { timeout })", () => {
     expect(await names()).toEqual(["reader", undefined]);
     await reader.decrRef();
     await nobody.decrRef();
+    expect(map.size).toBe(0);
+  });
+
+  it("names who was given a dup of a loan, and whom a handle on a weak one is given to", async () => {
+    const map = new HandleMap<string, string>({ open: (key) => key, max: 1 });
+    const names = async () => (await rejection(map.acquire("b", { timeout: 1 }))).holders.map(({ holder }) => holder);
+    const importer = await map.acquire("a", { holder: "importer" });
+    const reader = await importer.borrow((_, loan) => loan.dup("reader"));
+    const upgraded = importer.weak().upgrade() as AsyncHandle<string>;
+    const writer = upgraded.dup("writer");
+    await upgraded.decrRef();
+    const moved = reader.move();
+    expect(await names()).toEqual(["importer", "reader", "writer"]);
+    for (const handle of [importer, writer, moved]) await handle.decrRef();
     expect(map.size).toBe(0);
   });
 
