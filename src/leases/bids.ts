@@ -33,7 +33,7 @@ export class Bids {
       return;
     }
     if (!scripted && this.#fence) {
-      ended(undefined, unsupported(name, force, "a fence takes a script, and its server forbids them"));
+      ended(undefined, unsupported(name, force, "a fence takes a script, and its server runs none for this user"));
       return;
     }
     const token = randomToken();

@@ -122,7 +122,7 @@ describe("Leases where scripts are forbidden", () => {
     for (let i = 0; i < 2; i++) {
       await expect(fenced.acquire("fenced")).rejects.toMatchObject({
         code: "ERR_LEASE_UNSUPPORTED",
-        message: 'Cannot acquire lease "fenced": a fence takes a script, and its server forbids them',
+        message: 'Cannot acquire lease "fenced": a fence takes a script, and its server runs none for this user',
       });
     }
     expect(await raw.do("KEYS", "*")).toEqual([]);
