@@ -11,7 +11,8 @@ async function without(command: string, on = server): Promise<SendCommand> {
   return denied.send;
 }
 
-const DENIED = /^ERR The user executing the script can't run this command/;
+/** In the words of Redis 7.0, and of later ones and Valkey. */
+const DENIED = /^ERR (?:The user executing the script can't run this command|ACL failure in script: User no-)/;
 
 describe("Leases of a user who may not read keys", () => {
   it("are lost when their time is over, not taken, and say why no renewal and no release succeeded", async () => {
