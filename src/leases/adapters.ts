@@ -14,6 +14,7 @@ export interface NodeRedisCluster {
 
 /** A node-redis client of sentinels, as far as leases use it: it wants to know whether a replica will do. */
 export interface NodeRedisSentinel {
+  readonly isOpen: boolean;
   getSentinelNode(): unknown;
   sendCommand(isReadonly: boolean, args: string[]): Promise<unknown>;
 }
@@ -55,7 +56,13 @@ export function fromNodeRedis(client: NodeRedisClient | NodeRedisCluster | NodeR
     );
   }
   if ("masters" in client) return (args) => client.sendCommand(firstKey(args), false, args as string[]);
-  if ("getSentinelNode" in client) return (args) => client.sendCommand(false, args as string[]);
+  if ("getSentinelNode" in client) {
+    return async (args) => {
+      // The others say so themselves; this one stumbles over what it has not made yet.
+      if (!client.isOpen) throw new Error("The client is closed");
+      return client.sendCommand(false, args as string[]);
+    };
+  }
   return (args) => client.sendCommand(args as string[]);
 }
 

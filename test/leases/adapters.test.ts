@@ -166,6 +166,7 @@ describe("fromNodeRedis()", () => {
     ["client", createClient()],
     ["pool", createClientPool()],
     ["cluster", createCluster({ rootNodes: [{}] })],
+    ["client of sentinels", createSentinel({ name: "main", sentinelRootNodes: [{ host: "127.0.0.1", port: 1 }] })],
   ])("says at once that a %s was never connected", async (_, client) => {
     await using leases = new Leases({ nodes: [fromNodeRedis(client)] });
     await expect(leases.acquire("unconnected", { wait: 5000 })).rejects.toThrow(/^The client is closed$/);
