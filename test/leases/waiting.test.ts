@@ -255,8 +255,10 @@ describe.concurrent("Leases.acquire() of what is held", () => {
   });
 
   it("waits for room on a server that is full", async () => {
-    const own = await TestServer.start("--maxclients", "1");
+    const own = await TestServer.start();
     const guest = await own.raw();
+    // Not from the start: the connection that found the server started may not have left it yet.
+    await guest.do("CONFIG", "SET", "maxclients", "1");
     const client = createClient({ socket: { port: own.port, host: "127.0.0.1", reconnectStrategy: 20 } });
     client.on("error", () => {});
     client.connect().catch(() => {});
