@@ -165,15 +165,8 @@ export class Entry<K, T> extends LateController {
 
   /** A handle of an account that was just opened. */
   handle(account: HandleImpl<T>, holder: string | undefined): AsyncHandle<T> {
-    if (holder !== undefined || realm.tracker !== undefined) this.#list(account, holder);
-    return new MapHandle(account, this);
-  }
-
-  /** The account is a new one's from now on, under the same name. */
-  moved(from: HandleImpl<T>, to: HandleImpl<T>): AsyncHandle<T> {
-    const listed = this.#listed?.find(({ account }) => account.deref() === from);
-    if (listed !== undefined) listed.account = new WeakRef(to as HandleImpl<unknown>);
-    return new MapHandle(to, this);
+    const lists = holder !== undefined || realm.tracker !== undefined;
+    return new MapHandle(account, this, lists ? this.#list(account, holder) : undefined);
   }
 
   /** Shuts all holders out. */
@@ -204,9 +197,11 @@ export class Entry<K, T> extends LateController {
     return `"${label}": ${count(owed, "reference")}, ${holding(this.holders())}`;
   }
 
-  #list(account: HandleImpl<T>, holder: string | undefined): void {
+  #list(account: HandleImpl<T>, holder: string | undefined): Listed {
     if (this.#listed === undefined || this.#listed.length > 2 * this.owed + 8) this.#listed = this.#known();
-    this.#listed.push({ holder, since: now(), account: new WeakRef(account as HandleImpl<unknown>) });
+    const listed = { holder, since: now(), account: new WeakRef(account as HandleImpl<unknown>) };
+    this.#listed.push(listed);
+    return listed;
   }
 
   #known(): Listed[] {
@@ -218,13 +213,18 @@ function owedBy({ account }: Listed): number {
   return account.deref()?.owed ?? 0;
 }
 
-/** A handle on an entry, which lists whom its dups are for and where it is moved to; its loans and weak handles make such too. */
+/**
+ * A handle on an entry, which lists whom its dups are for and where it is moved to. Its loans and weak handles open such
+ * ones as well.
+ */
 class MapHandle<T> extends AsyncHandleImpl<T> {
   readonly #entry: Entry<unknown, T>;
+  readonly #listed: Listed | undefined;
 
-  constructor(account: HandleImpl<T>, entry: Entry<unknown, T>) {
+  constructor(account: HandleImpl<T>, entry: Entry<unknown, T>, listed: Listed | undefined) {
     super(account);
     this.#entry = entry;
+    this.#listed = listed;
   }
 
   override dup(holder?: string): AsyncHandle<T> {
@@ -233,8 +233,10 @@ class MapHandle<T> extends AsyncHandleImpl<T> {
   }
 
   override move(): AsyncHandle<T> {
-    const handle = super.move();
-    return this.#entry.moved(accountOf(this), accountOf(handle));
+    const account = accountOf(super.move());
+    // Listed under the same name, and not searched for: there may be very many.
+    if (this.#listed !== undefined) this.#listed.account = new WeakRef(account as HandleImpl<unknown>);
+    return new MapHandle(account, this.#entry, this.#listed);
   }
 }
 

@@ -105,6 +105,21 @@ describe("HandleMap.acquire(key, { timeout })", () => {
     expect(map.size).toBe(0);
   });
 
+  it("moves one of many holders without a look at the others", async () => {
+    const map = new HandleMap<string, string>({ open: (key) => key });
+    const first = await map.acquire("a");
+    const handles = Array.from({ length: 100 }, (_, i) => first.dup(`holder ${i}`));
+    const looks = vi.spyOn(WeakRef.prototype, "deref");
+    try {
+      handles.push(handles[99]?.move() as AsyncHandle<string>);
+      expect(looks).not.toHaveBeenCalled();
+    } finally {
+      looks.mockRestore();
+    }
+    for (const handle of [first, ...handles]) if (handle.owed > 0) await handle.decrRef();
+    expect(map.size).toBe(0);
+  });
+
   it("names holders by whatever they gave as a name, made a string when it was given", async () => {
     const map = new HandleMap<string, string>({ open: (key) => key, max: 1 });
     const names: unknown[] = [
