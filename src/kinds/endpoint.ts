@@ -263,6 +263,7 @@ function canonicalDb(db: unknown): string {
   if (db === undefined) return "";
   if (typeof db === "number" && Number.isInteger(db) && db >= 0) return String(db);
   if (typeof db === "number") throw refuse("its db is a number, and not a natural one");
+  if (typeof db !== "string") throw unlike("db", "a string or a number", db);
   return checkText("db", db);
 }
 

@@ -184,6 +184,9 @@ describe("canonicalEndpoint()", () => {
     expect(() => canonicalEndpoint({ host: "a", port: 1, user: null as never })).toThrow(
       "Cannot read the endpoint: expected its user to be a string, received null",
     );
+    expect(() => canonicalEndpoint({ host: "a", port: 1, db: null as never })).toThrow(
+      "Cannot read the endpoint: expected its db to be a string or a number, received null",
+    );
     expect(() => canonicalEndpoint("a")).toThrow(
       "Cannot read the endpoint: it has no port, and there is no default port",
     );
