@@ -136,8 +136,12 @@ describe("leakGuard() in vitest, which runs the hooks of a file in reverse", () 
       ["clean: closed by a hook above the guard", true],
       ["clean: closed by a hook below the guard", true],
       ["guilty: forgets a handle", false],
+      ["clean: with a fixture", true],
+      ["guilty: forgets one beside its fixture", false],
     ]);
-    expect(outcomes[2]?.message).toContain('Leaks found after test "guilty: forgets a handle" had ended');
+    for (const { name, message } of outcomes.filter(({ passed }) => !passed)) {
+      expect(message).toContain(`Leaks found after test "${name}" had ended`);
+    }
   });
 });
 
