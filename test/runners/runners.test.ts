@@ -155,6 +155,13 @@ describe("leakGuard() above the file's own hooks in Jest", () => {
   });
 });
 
+describe("a mock that Jest makes of the package", () => {
+  it("has everything in it", { timeout: 60_000 }, () => {
+    const [outcome] = fromJson(run([bin("jest/bin/jest.js"), "--json", "mock.suite.js"], "jest"));
+    expect(outcome).toMatchObject({ passed: true, message: "" });
+  });
+});
+
 describe("a suite in Jest whose timers are fake from the start", () => {
   it("is checked in real time", { timeout: 60_000 }, () => {
     const args = [
