@@ -46,6 +46,9 @@ export default defineConfig({
   splitting: true,
   // By rollup, which then writes the CommonJS too: else optional chains become calls of helpers there.
   treeshake: true,
+  // Which it leaves out, and without it Jest's jest.mock("lastref") has nothing in it.
+  banner: ({ format }) =>
+    format === "cjs" ? { js: `Object.defineProperty(exports, "__esModule", { value: true });` } : {},
   dts: true,
   clean: true,
   // Chunks that nobody else's bundle is named like: src/leaks/stack.ts tells its own files by it.

@@ -7,8 +7,8 @@
  *   as it is); at level `count` those of kinds made with `watch: true`.
  *
  * Publishes to the diagnostics channels `lastref:open`, `lastref:free` and `lastref:leak`, and prints one summary at the
- * exit, after the program's own listeners of it. A process that a signal ends has none, nor has a worker thread that is
- * terminated.
+ * exit, after the program's own listeners of it, but for those added in the turn that calls `process.exit()`. A process
+ * that a signal ends has none, nor has a worker thread that is terminated.
  *
  * @module register
  */

@@ -135,7 +135,7 @@ class TestScopes implements Scopes {
     if (group === undefined || --group.active > 0) return undefined;
     this.#group = undefined;
     const { scope, names } = group;
-    return Object.assign(scope, { name: names.join('", "') });
+    return Object.assign(scope, { name: [...new Set(names)].join('", "') });
   }
 }
 

@@ -28,8 +28,9 @@ beforeEach(({ task, onTestFinished }) => {
 
 async function checkFile(): Promise<void> {
   const errors: LeakError[] = [];
-  for (const scope of scopes().endFile()) {
-    await graceFor(scope, GRACE);
+  const ending = scopes().endFile();
+  await Promise.all(ending.map((scope) => graceFor(scope, GRACE)));
+  for (const scope of ending) {
     scope.ended = true;
     const report = reportOn(scope);
     if (report.groups.length === 0) continue;

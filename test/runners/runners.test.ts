@@ -136,8 +136,12 @@ describe("leakGuard() in vitest, which runs the hooks of a file in reverse", () 
       ["clean: closed by a hook above the guard", true],
       ["clean: closed by a hook below the guard", true],
       ["guilty: forgets a handle", false],
+      ["clean: with a fixture", true],
+      ["guilty: forgets one beside its fixture", false],
     ]);
-    expect(outcomes[2]?.message).toContain('Leaks found after test "guilty: forgets a handle" had ended');
+    for (const { name, message } of outcomes.filter(({ passed }) => !passed)) {
+      expect(message).toContain(`Leaks found after test "${name}" had ended`);
+    }
   });
 });
 
@@ -148,6 +152,13 @@ describe("leakGuard() above the file's own hooks in Jest", () => {
       ["accused: cleans up in a later afterEach", false],
       ["clean: cleans up in the afterEach of its describe", true],
     ]);
+  });
+});
+
+describe("a mock that Jest makes of the package", () => {
+  it("has everything in it", { timeout: 60_000 }, () => {
+    const [outcome] = fromJson(run([bin("jest/bin/jest.js"), "--json", "mock.suite.js"], "jest"));
+    expect(outcome).toMatchObject({ passed: true, message: "" });
   });
 });
 

@@ -81,6 +81,16 @@ describe("leakGuard()", () => {
     handle.decrRef();
   });
 
+  it("takes a test that two of them guard for one", async () => {
+    const [outer, inner] = [runner(), runner()];
+    for (const { hooks } of [outer, inner]) leakGuard(hooks, { grace: 0 });
+    for (const { begin } of [outer, inner]) begin({ name: "one" });
+    const handle = open("forgotten");
+    await inner.end();
+    await expect(outer.end()).rejects.toThrow(/^Leaks found after test "one" had ended/);
+    handle.decrRef();
+  });
+
   it("checks after everything that a node:test test has registered", async () => {
     const { hooks, begin, end } = runner();
     leakGuard(hooks, { grace: 0 });

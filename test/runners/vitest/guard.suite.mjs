@@ -21,3 +21,21 @@ test("clean: closed by a hook below the guard", () => {
 test("guilty: forgets a handle", () => {
   expect(open("forgotten").owed).toBe(1);
 });
+
+// The hooks of tests with fixtures are read for the fixtures that they ask for.
+const extended = test.extend({
+  // biome-ignore lint/correctness/noEmptyPattern: vitest wants it so
+  key: async ({}, use) => {
+    const key = open("c");
+    await use(key);
+    key.decrRef();
+  },
+});
+
+extended("clean: with a fixture", ({ key }) => {
+  key.dup().decrRef();
+});
+
+extended("guilty: forgets one beside its fixture", ({ key }) => {
+  key.dup();
+});
