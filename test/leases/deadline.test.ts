@@ -157,7 +157,8 @@ describe("The time that a server is asked for", () => {
       await (await leases[verb](verb, { deadline })).decrRef();
     }
     expect(server.asked.map(({ word }) => word)).toEqual(fence ? ["EVAL", "EVAL"] : ["SET", "SET"]);
-    for (const { until } of server.asked) expect(until).toBeLessThanOrEqual(deadline + 0.1);
+    // One that was not asked anew would be 60 ms later; the server reads the clock a moment after who asks.
+    for (const { until } of server.asked) expect(until).toBeLessThan(deadline + 30);
     await leases.close();
   });
 
@@ -168,7 +169,8 @@ describe("The time that a server is asked for", () => {
     const handle = await leases.acquire("x", { deadline });
     await until("the end", () => !handle.value.held);
     expect(server.sent).toContain("EXTEND");
-    for (const { until } of server.asked) expect(until).toBeLessThanOrEqual(deadline + 0.1);
+    // One that was not asked anew would be 60 ms later; the server reads the clock a moment after who asks.
+    for (const { until } of server.asked) expect(until).toBeLessThan(deadline + 30);
     await handle.decrRef();
     await leases.close();
   });
